@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "exception.h"
+
+#include "bits.h"
+#include "console.h"
+#include "gic.h"
+#include "semihosting.h"
+
+#define ESR_EC BITS(31, 26)
+#define ESR_EC_DATA_ABORT_SAME_EL 0x25
+
+static bool expecting_data_aborts;
+static unsigned data_aborts;
+
+void data_aborts_expect(void)
+{
+    data_aborts = 0;
+    expecting_data_aborts = true;
+}
+
+unsigned data_aborts_end(void)
+{
+    expecting_data_aborts = false;
+    return data_aborts;
+}
+
+static const char *class_name(uint64_t esr)
+{
+    switch (field_get(ESR_EC, esr)) {
+    case 0x00:
+        return "unknown instruction";
+    case 0x07:
+        return "trapped SIMD or floating point";
+    case 0x0e:
+        return "illegal execution state";
+    case 0x15:
+        return "SVC";
+    case 0x18:
+        return "trapped system register";
+    case 0x20:
+        return "instruction abort from EL0";
+    case 0x21:
+        return "instruction abort";
+    case 0x22:
+        return "PC alignment";
+    case 0x24:
+        return "data abort from EL0";
+    case ESR_EC_DATA_ABORT_SAME_EL:
+        return "data abort";
+    case 0x26:
+        return "SP alignment";
+    case 0x2f:
+        return "SError";
+    case 0x3c:
+        return "BRK";
+    default:
+        return "exception";
+    }
+}
+
+static void dump(const struct exception_frame *frame, unsigned vector)
+{
+    static const char *const kinds[] = {"synchronous", "IRQ", "FIQ", "SError"};
+
+    console_init();
+    printf("\nUNEXPECTED EXCEPTION: %s, vector %u (%s)\n", class_name(frame->esr), vector,
+           kinds[vector % 4]);
+    printf("  ESR  0x%016lx   ELR  0x%016lx\n", frame->esr, frame->elr);
+    printf("  FAR  0x%016lx   SPSR 0x%016lx\n", frame->far, frame->spsr);
+    for (unsigned i = 0; i < 31; i++)
+        printf("  x%-2u  0x%016lx%s", i, frame->x[i], i % 2 ? "\n" : "");
+    printf("\n");
+}
+
+/* Called by the vectors. */
+void exception(struct exception_frame *frame, unsigned vector);
+
+void exception(struct exception_frame *frame, unsigned vector)
+{
+    unsigned kind = vector % 4;
+
+    if (kind == VECTOR_IRQ && gic_dispatch())
+        return;
+    if (kind == VECTOR_SYNC && expecting_data_aborts &&
+        field_get(ESR_EC, frame->esr) == ESR_EC_DATA_ABORT_SAME_EL) {
+        data_aborts++;
+        frame->elr += 4;
+        return;
+    }
+    dump(frame, vector);
+    exit(EXIT_EXCEPTION);
+}
