@@ -38,7 +38,7 @@ COMMON_FLAGS = [
 ]
 C_FLAGS = [
     "-std=gnu11",
-    "-O2",
+    "-Os",
     "-ffreestanding",
     "-fno-builtin",
     "-fno-pic",
@@ -66,6 +66,7 @@ LINK_FLAGS = [
     "-z",
     "max-page-size=4096",
     "--no-rosegment",
+    "--discard-locals",
 ]
 
 
