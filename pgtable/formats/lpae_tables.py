@@ -1,0 +1,317 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Tables of the long-descriptor family: descriptors, plans, and the memory tables live in.
+
+A table that this code installed is known by its descriptor: `_tables` maps the descriptor's value
+to the word index of what it points to, so that a step down is one dictionary look-up. Anything
+else met on the way (an empty entry, a block, a descriptor somebody changed) takes a slow path.
+
+Spec: DDI 0487 D8.3 (VMSAv8-64 descriptor formats).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from pgtable.config import ENOMEM, PageTableConfig, Quirk
+from pgtable.errors import OutOfTableMemoryError, TableDamagedError, TableMemoryError
+from pgtable.formats.lpae_config import LEVELS, SZ_64K, Geometry
+from pgtable.memory import TableMemory
+from pgtable.table import PageTable, R_co
+
+if TYPE_CHECKING:
+    from pgtable.memory import Words
+
+TYPE = 3
+BLOCK = 1
+TABLE = 3
+PAGE = 3
+ADDRESS = 0x0000_FFFF_FFFF_F000
+SW_SYNC = 1 << 55
+NSTABLE = 1 << 63
+
+LAST = LEVELS - 1
+
+
+class Plan(NamedTuple):
+    """How to reach and write leaves of one size.
+
+    `above`: (shift, mask) of each level over the leaf's. `span`: entries of the table the leaf is
+    in that one call may touch. `kind`: the leaf's descriptor type.
+    """
+
+    above: tuple[tuple[int, int], ...]
+    level: int
+    shift: int
+    mask: int
+    span: int
+    kind: int
+
+
+@lru_cache(maxsize=32)
+def steps(count: int, shift: int) -> Words:
+    """Return 0, 1 << shift, 2 << shift, ... as 64-bit words."""
+    made: Words = np.arange(count, dtype=np.uint64) << np.uint64(shift)
+    made.flags.writeable = False
+    return made
+
+
+class LpaeTables(PageTable[R_co]):
+    """The tables of one address space; what is done with them is in the subclasses."""
+
+    page_kind = PAGE
+
+    def __init__(
+        self, fmt: str, cfg: PageTableConfig, memory: TableMemory, geometry: Geometry
+    ) -> None:
+        super().__init__(fmt, cfg, memory)
+        self.geometry = geometry
+        self.table_size = geometry.granule
+        self._words = memory.words
+        self._bytes = memory.bytes
+        self._array = memory.array
+        self._ias = cfg.ias
+        self._oas = cfg.oas
+        self._top = (1 << 64 - cfg.ias) - 1 if cfg.quirks & Quirk.ARM_TTBR1 else 0
+        self._coherent = cfg.coherent_walk
+        self._quiet = bool(cfg.quirks & Quirk.NO_WARN)
+        self._table_bits = TABLE | (NSTABLE if cfg.quirks & Quirk.ARM_NS else 0)
+        self._wide = geometry.granule == SZ_64K
+        self._attrs: dict[int, int] = {}
+        self._tables: dict[int, int] = {}
+        self._owned: dict[int, int] = {}
+        self._plan()
+        root = self._alloc_table(geometry.pgd_size)
+        if root is None:
+            raise OutOfTableMemoryError(geometry.pgd_size)
+        self.root = root
+        self._root = self._word(root)
+        self._owned[self._root] = 0
+
+    def _plan(self) -> None:
+        """Work out how each page size is reached from the first level."""
+        g = self.geometry
+        self._path = tuple((g.shift(n), g.mask(n)) for n in range(g.start_level, LAST))
+        self._page_mask = g.mask(LAST)
+        self._page_shift = g.shift(LAST)
+        self._plans: dict[int, Plan] = {}
+        for level in range(g.start_level, LEVELS):
+            size = 1 << g.shift(level)
+            if not size & self.cfg.pgsize_bitmap:
+                continue
+            entries = 1 << g.bits
+            if level == g.start_level:
+                # Linux bounds a run by a full table even where the first table is shorter. What
+                # it would write behind the memory that was reserved is not written here.
+                entries = min(entries, self._reserved(g.pgd_size) >> 3)
+            self._plans[size] = Plan(
+                above=self._path[: level - g.start_level],
+                level=level,
+                shift=g.shift(level),
+                mask=g.mask(level),
+                span=entries,
+                kind=self.page_kind if level == LAST else BLOCK,
+            )
+
+    def _fits(self, iova: int, size: int, paddr: int) -> bool:
+        last = iova + size - 1
+        return (
+            iova >> self._ias == self._top == last >> self._ias
+            and paddr >= 0
+            and not (paddr + size - 1) >> self._oas
+        )
+
+    def _inputs(self) -> str:
+        low = self._top << self._ias
+        return f"addresses {low:#x} to {low + (1 << self._ias) - 1:#x}"
+
+    # --- attributes: what the formats differ in ------------------------------------------
+
+    def attributes(self, prot: int) -> int:
+        """Return a leaf's bits for a protection, without its type and address."""
+        raise NotImplementedError
+
+    def _attr(self, prot: int) -> int | None:
+        """Look up, or work out, a protection's bits; None when it allows no access."""
+        if not prot & 3:
+            return None
+        attr = self._attrs.get(prot)
+        if attr is None:
+            attr = self.attributes(prot)
+            if 0 < prot < 64:
+                self._attrs[prot] = attr
+        return attr
+
+    # --- descriptors ----------------------------------------------------------------------
+
+    def encode(self, paddr: int) -> int:
+        """Return the address field for a physical address; bits 51:48 go to bits 15:12."""
+        return (paddr | paddr >> 36) & ADDRESS
+
+    def decode(self, pte: int) -> int:
+        """Return the physical address in a descriptor."""
+        paddr = pte & ADDRESS
+        if self._wide:
+            return (paddr | paddr << 36) & ADDRESS << 4
+        return paddr
+
+    def _leaf(self, pte: int, level: int) -> bool:
+        return pte & TYPE == (self.page_kind if level == LAST else BLOCK)
+
+    def _word(self, address: int) -> int:
+        return (address - self.memory.base) >> 3
+
+    def _at(self, word: int) -> int:
+        """Return the physical address of a word."""
+        return self.memory.base + (word << 3)
+
+    def _follow(self, pte: int, word: int, level: int) -> int:
+        """Return the word index of the table a descriptor points to, for reading."""
+        known = self._tables.get(pte)
+        if known is not None:
+            return known
+        offset = self.decode(pte) - self.memory.base
+        if offset < 0 or offset + self.table_size > self.memory.size:
+            raise TableDamagedError(
+                f"it points to {self.decode(pte):#x}, outside the table memory",
+                address=self._at(word),
+                pte=pte,
+                level=level,
+            )
+        return offset >> 3
+
+    def _follow_own(self, pte: int, word: int, level: int) -> int:
+        """Return the word index of the table a descriptor points to, for writing."""
+        known = self._tables.get(pte)
+        if known is not None:
+            return known
+        target = self._follow(pte, word, level)
+        if target not in self._owned or pte & TYPE != TABLE or level == LAST:
+            raise TableDamagedError(
+                "it points to something that is not a table of this address space",
+                address=self._at(word),
+                pte=pte,
+                level=level,
+            )
+        return target
+
+    def _note(self, child: int, pte: int, word: int, level: int, seen: set[int]) -> None:
+        """Add a table to those met on a walk over many; no tree reaches one twice."""
+        if child in seen:
+            raise TableDamagedError(
+                f"it leads to the table at {self._at(child):#x}, which was reached before",
+                address=self._at(word),
+                pte=pte,
+                level=level,
+            )
+        seen.add(child)
+
+    # --- table memory ---------------------------------------------------------------------
+
+    def _reserved(self, size: int) -> int:
+        """Return how many bytes are asked of the memory for a table of `size` bytes.
+
+        The walker wants the smallest tables aligned to 64 bytes; the kernel's own allocator
+        gives whole CPU pages.
+        """
+        if self.cfg.alloc is not None:
+            return max(size, 64)
+        return max(size, self.cfg.cpu_page_size)
+
+    def _alloc_table(self, size: int) -> int | None:
+        custom = self.cfg.alloc
+        address = (custom or self.memory.alloc)(self._reserved(size))
+        if address is None:
+            return None
+        if custom is not None:
+            self._check_custom(address, size)
+        if not self._coherent:
+            seen = self.memory.dma_map(address, size)
+            if seen != address:
+                if seen is not None:
+                    self.memory.dma_unmap(seen, size)
+                self._release(address, size)
+                return None
+        return address
+
+    def _check_custom(self, address: int, size: int) -> None:
+        need = self._reserved(size)
+        first, last = address in self.memory, address + need - 1 in self.memory
+        if not first or not last or address & (need - 1):
+            raise TableMemoryError(
+                f"alloc({need:#x}) gave {address:#x}: tables must be aligned to their size and "
+                f"lie in {self.memory!r}"
+            )
+
+    def _release(self, address: int, size: int) -> None:
+        if self.cfg.free is not None:
+            self.cfg.free(address, size)
+        else:
+            self.memory.free(address, self._reserved(size))
+
+    def _free_table(self, word: int, size: int) -> None:
+        key = self._owned.pop(word)
+        self._tables.pop(key, None)
+        address = self._at(word)
+        if not self._coherent:
+            self.memory.dma_unmap(address, size)
+        self._release(address, size)
+
+    def _install(self, word: int) -> int:
+        """Put a new table into an empty entry; return its word index or -ENOMEM."""
+        address = self._alloc_table(self.table_size)
+        if address is None:
+            return -ENOMEM
+        pte = self.encode(address) | self._table_bits
+        self._words[word] = pte
+        if not self._coherent:
+            self.memory.sync(self._at(word), 8)
+            pte |= SW_SYNC
+            self._words[word] = pte
+        table = self._word(address)
+        self._tables[pte] = table
+        self._owned[table] = pte
+        return table
+
+    def _entries(self, level: int) -> int:
+        g = self.geometry
+        return 1 << (g.pgd_bits if level == g.start_level else g.bits)
+
+    def _children(self, table: int, level: int) -> Iterator[tuple[int, int]]:
+        """Yield (word, descriptor) of each entry that is neither empty nor a leaf."""
+        entries = self._array[table : table + self._entries(level)]
+        for i in np.flatnonzero((entries != 0) & (entries & TYPE != BLOCK)).tolist():
+            yield table + i, int(entries[i])
+
+    def _collect(self, table: int, level: int, found: list[int], seen: set[int]) -> None:
+        """List a tree's tables, children first; raise before anything is changed if damaged."""
+        if level < LAST:
+            for word, pte in self._children(table, level):
+                child = self._follow_own(pte, word, level)
+                self._note(child, pte, word, level, seen)
+                self._collect(child, level + 1, found, seen)
+        found.append(table)
+
+    def _free_tables(self) -> None:
+        """Free the tree, children first; then what damage has cut off from it."""
+        seen: set[int] = set()
+        order: list[int] = []
+
+        def visit(table: int, level: int) -> None:
+            seen.add(table)
+            if level < LAST:
+                for _, pte in self._children(table, level):
+                    offset = self.decode(pte) - self.memory.base
+                    child = self._tables.get(pte, offset >> 3)
+                    if child in self._owned and child not in seen:
+                        visit(child, level + 1)
+            order.append(table)
+
+        visit(self._root, self.geometry.start_level)
+        order += [table for table in self._owned if table not in seen]
+        for table in order:
+            size = self.geometry.pgd_size if table == self._root else self.table_size
+            self._free_table(table, size)

@@ -1,0 +1,10 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The witness for the SMMUv3: QEMU's recorded behaviour, and a twin of QEMU that explains it.
+
+``twin.Twin`` is a small model of QEMU 11.1's SMMUv3. Given the steps of a recorded scenario it
+must yield what was recorded, and it names, step by step, the points at which QEMU left the
+architecture (``deviations``). ``replay`` drives the emulated device and the twin side by side: where
+the device and the record differ, the record must be the twin's prediction and carry a name.
+
+The twin knows nothing of the emulator: it imports nothing of ``smmu_emu``.
+"""

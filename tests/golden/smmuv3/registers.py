@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""QEMU's register file: what each offset stores, and what a read gives.
+
+Spec: IHI 0070 6.2, 6.3. Page 1 is an alias of page 0, reserved bits are kept, and only the bases and
+GERROR_IRQ_CFG0 answer 64-bit reads.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .fields import low_mask
+
+if TYPE_CHECKING:
+    from .twin import Twin
+
+IDR0, AIDR = 0x00, 0x1C
+CR0, CR0ACK, CR1, CR2 = 0x20, 0x24, 0x28, 0x2C
+STATUSR, GBPA = 0x40, 0x44
+IRQ_CTRL, IRQ_CTRLACK = 0x50, 0x54
+GERROR, GERRORN = 0x60, 0x64
+GERROR_IRQ_CFG0, GERROR_IRQ_CFG1, GERROR_IRQ_CFG2 = 0x68, 0x70, 0x74
+STRTAB_BASE, STRTAB_BASE_CFG = 0x80, 0x88
+CMDQ_BASE, CMDQ_PROD, CMDQ_CONS = 0x90, 0x98, 0x9C
+EVENTQ_BASE, EVENTQ_PROD, EVENTQ_CONS = 0xA0, 0xA8, 0xAC
+EVENTQ_IRQ_CFG0 = 0xB0
+PAGE1 = 0x1_0000
+ID_REGISTERS = 0xFD0
+
+_QEMU_CR0ACK = 0x5DF
+_CR0ACK = 0x0D  # CMDQEN, EVENTQEN, SMMUEN
+_IRQ_CTRLACK = 0x05  # EVENTQ_IRQEN, GERROR_IRQEN
+_GBPA_RESET = 0x1000  # SHCFG: use incoming
+_GBPA_UPDATE = 1 << 31
+_ID_BYTES = (0x04, 0, 0, 0, 0x84, 0xB4, 0xF0, 0x10, 0x0D, 0xF0, 0x05, 0xB1)
+
+_WIDE = (GERROR_IRQ_CFG0, STRTAB_BASE, CMDQ_BASE, EVENTQ_BASE)
+_NARROW = (CR1, GERROR_IRQ_CFG1, GERROR_IRQ_CFG2, STRTAB_BASE_CFG)
+_GERROR_CFG = range(GERROR_IRQ_CFG0, 0x78)
+
+
+class Queue:
+    """A circular queue's registers. Spec: IHI 0070 3.5.1."""
+
+    LARGEST_LG2 = 19
+
+    def __init__(self, entry_bytes: int) -> None:
+        self.entry_bytes = entry_bytes
+        self.base = self.LARGEST_LG2  # as after reset, when the size is yet 1
+        self.size_lg2 = 0
+        self.prod = 0
+        self.cons = 0
+
+    def set_base(self, value: int) -> None:
+        self.base = value
+        self.size_lg2 = min(value & 0x1F, self.LARGEST_LG2)
+
+    @property
+    def empty(self) -> bool:
+        return not (self.prod ^ self.cons) & low_mask(self.size_lg2 + 1)
+
+    @property
+    def full(self) -> bool:
+        return (self.prod ^ self.cons) & low_mask(self.size_lg2 + 1) == 1 << self.size_lg2
+
+    def entry(self, index: int) -> int:
+        """Return the address of the entry at ``index``, PROD or CONS."""
+        start = self.base & low_mask(52) & ~0x3F
+        return start + self.entry_bytes * (index & low_mask(self.size_lg2))
+
+
+class RegisterFile:
+    """Storage behind the offsets; queues and side effects belong to the twin."""
+
+    def __init__(self, identification: tuple[int, ...]) -> None:
+        self.identification = identification  # IDR0..IDR5, IIDR, AIDR
+        self.stored: dict[int, int] = dict.fromkeys((CR0, CR2, IRQ_CTRL, *_WIDE, *_NARROW), 0)
+        self.stored[GBPA] = _GBPA_RESET
+
+    def __getitem__(self, offset: int) -> int:
+        return self.stored[offset]
+
+
+def read(twin: Twin, offset: int, size: int) -> int:
+    """Return what QEMU gives for a read of ``size`` bytes."""
+    offset &= ~PAGE1
+    value = _read_wide(twin, offset) if size == 8 else _read_narrow(twin, offset)
+    if offset in _GERROR_CFG:
+        return twin.acts("gerror-irq-cfg", value, 0)
+    return value
+
+
+def _read_wide(twin: Twin, offset: int) -> int:
+    if offset == CMDQ_BASE:
+        return twin.command_queue.base
+    if offset == EVENTQ_BASE:
+        return twin.event_queue.base
+    return twin.registers[offset] if offset in _WIDE else 0
+
+
+def _read_narrow(twin: Twin, offset: int) -> int:
+    registers = twin.registers
+    if offset <= AIDR:
+        return registers.identification[offset // 4]
+    if offset in _NARROW or offset in (CR0, GBPA, IRQ_CTRL):
+        return registers[offset]
+    if offset & ~4 in _WIDE:
+        return _read_wide(twin, offset & ~4) >> 8 * (offset & 4) & low_mask(32)
+    if offset == CR0ACK:
+        return twin.acts("cr0ack", registers[CR0] & _QEMU_CR0ACK, registers[CR0] & _CR0ACK)
+    if offset == CR2:
+        return twin.acts("cr2-while-enabled", registers[CR2], twin.architecture_cr2)
+    if offset == IRQ_CTRLACK:
+        enabled = registers[IRQ_CTRL]
+        return twin.acts("irq-ctrl-ack", enabled, enabled & _IRQ_CTRLACK)
+    if ID_REGISTERS <= offset < 0x1000:
+        return _ID_BYTES[(offset - ID_REGISTERS) // 4]
+    return _read_dynamic(twin, offset)
+
+
+def _read_dynamic(twin: Twin, offset: int) -> int:
+    return {
+        GERROR: twin.gerror,
+        GERRORN: twin.gerrorn,
+        CMDQ_PROD: twin.command_queue.prod,
+        CMDQ_CONS: twin.command_queue.cons,
+        EVENTQ_PROD: twin.event_queue.prod,
+        EVENTQ_CONS: twin.event_queue.cons,
+    }.get(offset, 0)
+
+
+def write(twin: Twin, offset: int, size: int, value: int) -> None:
+    """Do what QEMU does for a write of ``size`` bytes."""
+    offset &= ~PAGE1
+    if size == 8:
+        if offset in _WIDE:
+            _write_wide(twin, offset, value)
+    elif offset & ~4 in _WIDE:
+        shift = 8 * (offset & 4)
+        old = _read_wide(twin, offset & ~4)
+        merged = old & ~(low_mask(32) << shift) | value << shift
+        if offset & 4:  # the upper half leaves a queue's size alone
+            _write_upper(twin, offset & ~4, merged)
+        else:
+            _write_wide(twin, offset, merged)
+    else:
+        _write_narrow(twin, offset, value)
+
+
+def _write_wide(twin: Twin, offset: int, value: int) -> None:
+    if offset == CMDQ_BASE:
+        twin.command_queue.set_base(value)
+    elif offset == EVENTQ_BASE:
+        twin.event_queue.set_base(value)
+    else:
+        twin.registers.stored[offset] = value
+
+
+def _write_upper(twin: Twin, offset: int, value: int) -> None:
+    if offset == CMDQ_BASE:
+        twin.command_queue.base = value
+    elif offset == EVENTQ_BASE:
+        twin.event_queue.base = value
+    else:
+        twin.registers.stored[offset] = value
+
+
+def _write_narrow(twin: Twin, offset: int, value: int) -> None:
+    stored = twin.registers.stored
+    if offset == GBPA:
+        if value & _GBPA_UPDATE:
+            stored[GBPA] = value & ~_GBPA_UPDATE
+    elif offset == CMDQ_CONS:
+        twin.command_queue.cons = value
+    elif offset == EVENTQ_PROD:
+        twin.event_queue.prod = value
+    elif offset == EVENTQ_CONS:
+        twin.event_queue.cons = value
+    elif offset == CR2:
+        stored[CR2] = value
+        if not stored[CR0] & 1:
+            twin.architecture_cr2 = value
+    elif offset == STRTAB_BASE_CFG:
+        stored[STRTAB_BASE_CFG] = value
+        if value >> 16 & 3 == 1:
+            twin.two_level, twin.split = True, value >> 6 & 0x1F
+    elif offset in _NARROW or offset == IRQ_CTRL:
+        stored[offset] = value
+    elif offset in (CR0, GERRORN, CMDQ_PROD):
+        if offset == CR0:
+            stored[CR0] = value
+        elif offset == GERRORN:
+            twin.gerrorn = value
+        else:
+            twin.command_queue.prod = value
+        twin.consume_commands()
