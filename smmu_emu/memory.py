@@ -3,7 +3,7 @@
 
 RAM lives in anonymous mappings, so half a gigabyte costs nothing until it is touched. Words are
 little-endian; big-endian hosts are refused. Addresses that nobody answers give an *external abort*:
-reads return None and writes return False, and what that means is the reader's business.
+a read returns None, a write returns False; what that means is the caller's business.
 
 The core translates code into host code ahead of time. `PhysicalMemory.code_frames` holds the 4 KiB
 frames it has done so for; a write into one of them by anyone but the core is announced to
@@ -151,7 +151,7 @@ class PhysicalMemory:
     # -- accesses by devices (the core has its own way to the same bytes)
 
     def read(self, pa: int, size: int) -> bytes | None:
-        """``size`` bytes at ``pa``; None is an external abort (nobody there, or a border crossed)."""
+        """``size`` bytes at ``pa``; None is an external abort (nobody answers all of it)."""
         block = self.find(pa)
         if block is None or pa + size > block.end:
             return None

@@ -67,10 +67,11 @@ class Translation(NamedTuple):
 class Fault(NamedTuple):
     """The access may not pass; why, and what was told to software.
 
-    ``code`` is the event number (IHI 0070 7.3; 0 when the architecture aborts without any event),
-    ``stage`` and ``level`` say where the walk stopped (level is None outside walks), ``fetch_class``
-    is the CLASS field, ``address`` the IPA or fetch address of the record. ``recorded`` tells whether
-    the configuration asks for a record; ``reason`` says in words which rule ended the access.
+    ``code`` is the event number (IHI 0070 7.3; 0 when the architecture aborts without an event).
+    ``stage`` and ``level`` say where the walk stopped (level is None outside walks),
+    ``fetch_class`` is the record's CLASS, ``address`` its IPA or fetch address. ``kind`` is that of
+    the access after the stream's overrides. ``recorded`` tells whether the configuration asks for
+    a record, ``reason`` in words which rule ended the access.
     """
 
     code: int
@@ -79,5 +80,6 @@ class Fault(NamedTuple):
     level: int | None = None
     fetch_class: int = 0
     address: int = 0
+    kind: int = 0
     recorded: bool = True
     reason: str = ""

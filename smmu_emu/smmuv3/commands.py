@@ -1,0 +1,261 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The command queue's consumer: one small function for each opcode, in a table.
+
+Spec: IHI 0070 4.1 to 4.7, 7.1 (command errors). A function returns the error that the command
+meets, or NONE. Reserved bits are ignored, except SSec, which must be zero on the Non-secure
+queue (4.1.6). Commands for features that the ID registers do not advertise are CERROR_ILL.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+from smmu_emu.smmuv3.config import ConfigurationCache
+from smmu_emu.smmuv3.context import Tag
+from smmu_emu.smmuv3.ids import IdRegisters
+from smmu_emu.smmuv3.interrupt import CMDQ_ERR, Interrupts
+from smmu_emu.smmuv3.queue import CommandQueue
+from smmu_emu.smmuv3.register_file import RegisterFile
+from smmu_emu.smmuv3.spec.command import (
+    CommandError,
+    ConfigInvalidate,
+    ConfigInvalidateRange,
+    Opcode,
+    Sync,
+    SyncSignal,
+    TlbInvalidate,
+)
+from smmu_emu.smmuv3.spec.registers import CMDQ_CONS, CR0
+from smmu_emu.tlb import InvalidateScope, Space, Tlb
+
+ILL, NONE = CommandError.ILL, CommandError.NONE
+_CMDQEN = CR0.mask("CMDQEN")
+_SEC = 1 << 10
+_GRANULE_OF_TG = {1: 12, 2: 14, 3: 16}
+
+
+class CommandProcessor:
+    """Consumes commands while the queue is enabled, not empty and free of errors.
+
+    ``consumed`` counts commands by opcode.
+    """
+
+    def __init__(
+        self,
+        registers: RegisterFile,
+        queue: CommandQueue,
+        interrupts: Interrupts,
+        configuration: ConfigurationCache,
+        tlb: Tlb,
+    ) -> None:
+        self.registers = registers
+        self.queue = queue
+        self.interrupts = interrupts
+        self.configuration = configuration
+        self.tlb = tlb
+        self.ids: IdRegisters = registers.ids
+        self.consumed: Counter[int] = Counter()
+        self._running = False
+
+    def run(self) -> None:
+        """Consume what there is to consume. Spec: 4.1, 7.1."""
+        if self._running:
+            return
+        self._running = True
+        try:
+            while self._ready():
+                self._step()
+        finally:
+            self._running = False
+
+    def _ready(self) -> bool:
+        return bool(
+            self.registers.values["CR0ACK"] & _CMDQEN
+            and not self.interrupts.is_active(CMDQ_ERR)
+            and not self.queue.empty
+        )
+
+    def _step(self) -> None:
+        data = self.queue.peek()
+        if data is None:
+            self._fail(CommandError.ABT)
+            return
+        command = int.from_bytes(data, "little")
+        opcode = command & 0xFF
+        function = COMMANDS.get(opcode)
+        error = ILL if function is None else function(self, command)
+        if error is not NONE:
+            self._fail(error)
+            return
+        self.consumed[opcode] += 1
+        self.queue.consume()
+        if opcode == Opcode.SYNC:
+            self._complete_sync(command)
+
+    def _fail(self, error: CommandError) -> None:
+        """Stop at the command: CONS.ERR first, then the global error. Spec: 7.1."""
+        values = self.registers.values
+        values["CMDQ_CONS"] = CMDQ_CONS(values["CMDQ_CONS"]).replace(ERR=error).value
+        self.interrupts.raise_error(CMDQ_ERR)
+
+    def _complete_sync(self, command: int) -> None:
+        if Sync(command).CS == SyncSignal.IRQ:
+            self.interrupts.sync_completed()
+
+    # -- TLB invalidation: which spaces, which addresses
+
+    def vmid_of(self, command: TlbInvalidate) -> int:
+        """The VMID a command names; without stage 2 there are none and the field is ignored."""
+        return command.VMID if self.ids.features.S2P else 0
+
+    def spaces(self, matches: Callable[[Tag], bool]) -> list[Space]:
+        """The TLB's spaces whose tag matches."""
+        return [
+            space for tag, space in self.tlb.spaces.items() if isinstance(tag, Tag) and matches(tag)
+        ]
+
+    def scope(self, command: TlbInvalidate) -> InvalidateScope | None:
+        """The addresses an invalidation by address names; None if it is illegal.
+
+        Spec: 4.4.1.1 (range, TTL). Without IDR3.RIL, or with TG 0, it is one address of any size.
+        """
+        address = command.Address
+        if not self.ids.extras.RIL or not command.TG:
+            return InvalidateScope(address, address + 0xFFF)
+        granule_lg2 = _GRANULE_OF_TG[command.TG]
+        level = (
+            command.TTL if command.TTL and not (granule_lg2 == 14 and command.TTL == 1) else None
+        )
+        if command.NUM == 0 and command.SCALE == 0 and level is None:
+            return None
+        size = (command.NUM + 1) << command.SCALE + granule_lg2
+        return InvalidateScope(address, address + size - 1, granule_lg2, level)
+
+
+def _nothing(processor: CommandProcessor, command: int) -> CommandError:
+    """PREFETCH_* may do nothing (4.2); SYNC's effect comes with its consumption (4.7.3)."""
+    return ILL if command & _SEC else NONE
+
+
+def _sync(processor: CommandProcessor, command: int) -> CommandError:
+    return ILL if Sync(command).CS == 3 else NONE
+
+
+def _cfgi_ste(processor: CommandProcessor, command: int) -> CommandError:
+    """Spec: 4.3.1."""
+    if command & _SEC:
+        return ILL
+    processor.configuration.drop_ste(ConfigInvalidate(command).StreamID)
+    return NONE
+
+
+def _cfgi_ste_range(processor: CommandProcessor, command: int) -> CommandError:
+    """An aligned block of 2^(Range+1) StreamIDs; Range 31 is CFGI_ALL. Spec: 4.3.2, 4.3.6."""
+    if command & _SEC:
+        return ILL
+    fields = ConfigInvalidateRange(command)
+    count = 2 << fields.Range
+    processor.configuration.drop_ste_range(fields.StreamID & -count, count)
+    return NONE
+
+
+def _cfgi_cd(processor: CommandProcessor, command: int) -> CommandError:
+    """CFGI_CD and CFGI_CD_ALL: without substreams both name the stream's one CD. Spec: 4.3.3."""
+    if command & _SEC or not processor.ids.features.S1P:
+        return ILL
+    processor.configuration.drop_cds(ConfigInvalidate(command).StreamID)
+    return NONE
+
+
+def _nh_all(processor: CommandProcessor, command: int) -> CommandError:
+    """All stage-1 entries of a VMID. Spec: 4.4.2.1."""
+    if not processor.ids.features.S1P:
+        return ILL
+    vmid = processor.vmid_of(TlbInvalidate(command))
+    processor.tlb.invalidate(processor.spaces(lambda tag: tag.world == "EL1" and tag.vmid == vmid))
+    return NONE
+
+
+def _nh_asid(processor: CommandProcessor, command: int) -> CommandError:
+    """Non-global entries of an ASID. Spec: 4.4.2.2."""
+    if not processor.ids.features.S1P:
+        return ILL
+    fields = TlbInvalidate(command)
+    tag = Tag("EL1", processor.vmid_of(fields), fields.ASID)
+    processor.tlb.invalidate(processor.spaces(lambda other: other == tag))
+    return NONE
+
+
+def _nh_va(processor: CommandProcessor, command: int) -> CommandError:
+    """One address or range under an ASID, and global entries whatever theirs. Spec: 4.4.2.4."""
+    fields = TlbInvalidate(command)
+    vmid = processor.vmid_of(fields)
+    return _by_address(
+        processor,
+        fields,
+        lambda tag: tag.world == "EL1" and tag.vmid == vmid and tag.asid in (None, fields.ASID),
+    )
+
+
+def _nh_vaa(processor: CommandProcessor, command: int) -> CommandError:
+    """One address or range under every ASID. Spec: 4.4.2.3."""
+    fields = TlbInvalidate(command)
+    vmid = processor.vmid_of(fields)
+    return _by_address(processor, fields, lambda tag: tag.world == "EL1" and tag.vmid == vmid)
+
+
+def _by_address(
+    processor: CommandProcessor, fields: TlbInvalidate, matches: Callable[[Tag], bool]
+) -> CommandError:
+    scope = processor.scope(fields)
+    if not processor.ids.features.S1P or scope is None:
+        return ILL
+    processor.tlb.invalidate(processor.spaces(matches), scope)
+    return NONE
+
+
+def _s12_vmall(processor: CommandProcessor, command: int) -> CommandError:
+    """Both stages of a VMID. Spec: 4.4.3.2."""
+    if not processor.ids.features.S2P:
+        return ILL
+    vmid = TlbInvalidate(command).VMID
+    processor.tlb.invalidate(processor.spaces(lambda tag: tag.vmid == vmid))
+    return NONE
+
+
+def _s2_ipa(processor: CommandProcessor, command: int) -> CommandError:
+    """Stage-2-only entries by IPA; combined entries may stay, and do. Spec: 4.4.3.1."""
+    fields = TlbInvalidate(command)
+    scope = processor.scope(fields)
+    if not processor.ids.features.S2P or scope is None:
+        return ILL
+    processor.tlb.invalidate(
+        processor.spaces(lambda tag: tag.world == "S2" and tag.vmid == fields.VMID), scope
+    )
+    return NONE
+
+
+def _nsnh_all(processor: CommandProcessor, command: int) -> CommandError:
+    """Everything of EL1, any VMID, both stages. Spec: 4.4.4.1."""
+    processor.tlb.clear()
+    return NONE
+
+
+COMMANDS: dict[int, Callable[[CommandProcessor, int], CommandError]] = {
+    Opcode.PREFETCH_CONFIG: _nothing,
+    Opcode.PREFETCH_ADDR: _nothing,
+    Opcode.CFGI_STE: _cfgi_ste,
+    Opcode.CFGI_STE_RANGE: _cfgi_ste_range,
+    Opcode.CFGI_CD: _cfgi_cd,
+    Opcode.CFGI_CD_ALL: _cfgi_cd,
+    Opcode.TLBI_NH_ALL: _nh_all,
+    Opcode.TLBI_NH_ASID: _nh_asid,
+    Opcode.TLBI_NH_VA: _nh_va,
+    Opcode.TLBI_NH_VAA: _nh_vaa,
+    Opcode.TLBI_S12_VMALL: _s12_vmall,
+    Opcode.TLBI_S2_IPA: _s2_ipa,
+    Opcode.TLBI_NSNH_ALL: _nsnh_all,
+    Opcode.SYNC: _sync,
+}
+"""What this model executes; every other opcode is CERROR_ILL."""

@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""An SMMUv3: registers, queues, caches and the translation path, put together.
+
+Spec: IHI 0070. What is modelled and what is not: docs/capabilities.md. Changes of state go through
+virtual time with the delays of `Delays`, all zero by default: then an acknowledge, a command's
+effect or an interrupt happens inside the register write that asked for it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from smmu_emu.clock import Clock
+from smmu_emu.memory import PhysicalMemory
+from smmu_emu.port import MemoryPort
+from smmu_emu.smmuv3.commands import CommandProcessor
+from smmu_emu.smmuv3.config import ConfigurationCache
+from smmu_emu.smmuv3.fault import encode
+from smmu_emu.smmuv3.ids import IdRegisters
+from smmu_emu.smmuv3.interrupt import EVENTQ_ABT_ERR, Interrupts
+from smmu_emu.smmuv3.queue import CommandQueue, EventQueue
+from smmu_emu.smmuv3.register_file import RegisterFile
+from smmu_emu.smmuv3.spec.registers import CR0, GBPA
+from smmu_emu.smmuv3.translate import TranslationPath
+from smmu_emu.tlb import Tlb
+from smmu_emu.trace.tap import Tap
+from smmu_emu.transaction import Fault
+
+_SMMUEN = CR0.mask("SMMUEN")
+_EVENTQEN = CR0.mask("EVENTQEN")
+_GBPA_UPDATE = GBPA.mask("Update")
+
+
+@dataclass(frozen=True)
+class Delays:
+    """How late things happen, in nanoseconds of virtual time; 0 is inline."""
+
+    acknowledge: int = 0
+    commands: int = 0
+
+
+class Smmuv3:
+    """One translation unit; ``name`` tells it apart from others in traces.
+
+    `read` and `write` are its register window, `translate` serves its clients. Raises
+    ConfigurationError if ``ids`` advertise what is not modelled.
+    """
+
+    def __init__(
+        self,
+        memory: PhysicalMemory,
+        ids: IdRegisters | None = None,
+        *,
+        clock: Clock | None = None,
+        tlb: Tlb | None = None,
+        delays: Delays | None = None,
+        name: str = "smmu0",
+    ) -> None:
+        self.name = name
+        self.ids = ids or IdRegisters()
+        self.ids.check()
+        self.clock = clock or Clock()
+        self.delays = delays or Delays()
+        self.tap = Tap()
+        self.ports = {
+            port: MemoryPort(port, memory)
+            for port in ("walk", "config", "command-queue", "event-queue")
+        }
+        self.registers = RegisterFile(self.ids)
+        self.interrupts = Interrupts(self.registers, name)
+        self.tlb = tlb if tlb is not None else Tlb()
+        self.configuration = ConfigurationCache(self.registers, self.ports["config"], self.tlb)
+        self.event_queue = EventQueue(self.registers, self.ports["event-queue"])
+        self.commands = CommandProcessor(
+            self.registers,
+            CommandQueue(self.registers, self.ports["command-queue"]),
+            self.interrupts,
+            self.configuration,
+            self.tlb,
+        )
+        self.path = TranslationPath(
+            self.registers, self.configuration, self.tlb, self.ports["walk"], self._report
+        )
+        self.translate = self.path.translate
+        self.read = self.registers.read
+        self.write = self.registers.write
+        self._connect_registers()
+
+    def _connect_registers(self) -> None:
+        self.registers.intercept["CR0"] = self._write_cr0
+        self.registers.intercept["GBPA"] = self._write_gbpa
+        self.registers.intercept["IRQ_CTRL"] = self._write_irq_ctrl
+        self.registers.written["CMDQ_PROD"] = self._ring
+        self.registers.written["GERRORN"] = self._ring
+
+    def reset(self) -> None:
+        """Power-on state; caches come up empty. Spec: 3.11."""
+        self.registers.reset()
+        self.path.enable(False)
+        self.tlb.clear()
+        self.configuration.drop_ste_range(0, 1 << 32)
+
+    # -- register side effects
+
+    def _write_cr0(self, value: int) -> None:
+        self.registers.values["CR0"] = value
+        self.clock.after(self.delays.acknowledge, self._acknowledge_cr0)
+
+    def _acknowledge_cr0(self) -> None:
+        """The Update of CR0 completes: CR0ACK follows, the new state rules. Spec: 6.3.9."""
+        values = self.registers.values
+        values["CR0ACK"] = values["CR0"]
+        self.path.enable(bool(values["CR0"] & _SMMUEN))
+        self.clock.after(self.delays.commands, self.commands.run)
+
+    def _write_irq_ctrl(self, value: int) -> None:
+        self.registers.values["IRQ_CTRL"] = value
+        self.clock.after(self.delays.acknowledge, self._acknowledge_irq_ctrl)
+
+    def _acknowledge_irq_ctrl(self) -> None:
+        self.registers.values["IRQ_CTRLACK"] = self.registers.values["IRQ_CTRL"]
+
+    def _write_gbpa(self, value: int) -> None:
+        """Only a write with Update 1 counts, and not while an update is under way. Spec: 6.3.14."""
+        values = self.registers.values
+        if not value & _GBPA_UPDATE or values["GBPA"] & _GBPA_UPDATE:
+            return
+        if self.delays.acknowledge > 0:
+            values["GBPA"] |= _GBPA_UPDATE
+        self.clock.after(self.delays.acknowledge, lambda: values.update(GBPA=value & ~_GBPA_UPDATE))
+
+    def _ring(self, _: int) -> None:
+        self.clock.after(self.delays.commands, self.commands.run)
+
+    # -- faults
+
+    def _report(self, fault: Fault) -> None:
+        """Record a fault if its configuration wants that, and tell who listens."""
+        record = None
+        if fault.recorded and fault.code:
+            record = encode(fault, self.ids.output_bits)
+            if not self._deliver(record):
+                record = None
+        if self.tap.listeners:
+            self.tap.fault(self.name, fault, record)
+
+    def _deliver(self, record: bytes) -> bool:
+        """Write a record to the event queue; False if it is lost. Spec: 7.2, 7.4."""
+        queue = self.event_queue
+        if not self.registers.values["CR0ACK"] & _EVENTQEN:
+            return False
+        if self.interrupts.is_active(EVENTQ_ABT_ERR):
+            return False
+        if queue.full:
+            queue.overflow()
+            return False
+        was_empty = queue.empty
+        if not queue.write(record):
+            self.interrupts.raise_error(EVENTQ_ABT_ERR)
+            return False
+        if was_empty:
+            self.interrupts.event_queue_filled()
+        return True

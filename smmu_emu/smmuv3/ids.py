@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Which SMMUv3 this is: the identification registers, presets of known ones, and what follows.
+
+Spec: IHI 0070 6.3.1 to 6.3.8. A device may only advertise what is modelled; `IdRegisters.check`
+says which field is too ambitious. A feature that the registers do not advertise behaves as absent.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from smmu_emu.errors import ConfigurationError
+from smmu_emu.smmuv3.spec.registers import IDR0, IDR1, IDR3, IDR5
+
+OAS_BITS = (32, 36, 40, 42, 44, 48, 52, 56)
+"""Output address sizes by IDR5.OAS, and by CD.IPS and STE.S2PS (there 6 and 7 both mean 52)."""
+
+IPS_BITS = (32, 36, 40, 42, 44, 48, 52, 52)
+
+
+@dataclass(frozen=True)
+class IdRegisters:
+    """Values of IDR0 to IDR5, IIDR and AIDR. The default is QEMU's, restricted to stage 1."""
+
+    idr0: int = 0x0D44101A
+    idr1: int = 0x02730010
+    idr2: int = 0
+    idr3: int = 0x1404
+    idr4: int = 0
+    idr5: int = 0x74
+    iidr: int = 0
+    aidr: int = 1
+
+    @cached_property
+    def features(self) -> IDR0:
+        """IDR0 by its fields."""
+        return IDR0(self.idr0)
+
+    @cached_property
+    def sizes(self) -> IDR1:
+        """IDR1 by its fields."""
+        return IDR1(self.idr1)
+
+    @cached_property
+    def extras(self) -> IDR3:
+        """IDR3 by its fields."""
+        return IDR3(self.idr3)
+
+    @cached_property
+    def addresses(self) -> IDR5:
+        """IDR5 by its fields."""
+        return IDR5(self.idr5)
+
+    @cached_property
+    def output_bits(self) -> int:
+        """OAS: size of a physical address in bits."""
+        return OAS_BITS[self.addresses.OAS]
+
+    @cached_property
+    def input_bits(self) -> int:
+        """IAS: size of an intermediate physical address in bits. Spec: 3.4."""
+        return max(40, self.output_bits) if self.features.TTF & 1 else self.output_bits
+
+    @cached_property
+    def minor(self) -> int:
+        """Architecture version 3.minor."""
+        return self.aidr & 0xF
+
+    @cached_property
+    def guards_ignore_writes(self) -> bool:
+        """From v3.2, guarded registers ignore writes; we do so in every version. Spec: 6.3.9."""
+        return True
+
+    def supports_granule(self, granule_lg2: int) -> bool:
+        """Whether a granule of ``1 << granule_lg2`` bytes is advertised."""
+        idr5 = self.addresses
+        return bool({12: idr5.GRAN4K, 14: idr5.GRAN16K, 16: idr5.GRAN64K}.get(granule_lg2, 0))
+
+    def check(self) -> None:
+        """Refuse values that advertise what is not modelled.
+
+        Raises: ConfigurationError naming the register and the field.
+        """
+        for register, fields in _ABSENT.items():
+            word = register[1](getattr(self, register[0]))
+            for name in fields:
+                if number := getattr(word, name):
+                    raise ConfigurationError(
+                        f"{register[0].upper()}.{name} = {number} advertises a feature that is not "
+                        f"modelled; clear it (docs/capabilities.md lists what is)"
+                    )
+        if self.features.TTF != 2:
+            raise ConfigurationError("IDR0.TTF must be 2: only AArch64 tables are modelled")
+        if self.features.TTENDIAN != 2:
+            raise ConfigurationError(
+                "IDR0.TTENDIAN must be 2: only little-endian walks are modelled"
+            )
+        if self.features.STALL_MODEL != 1:
+            raise ConfigurationError("IDR0.STALL_MODEL must be 1: stalling is not modelled")
+        if self.addresses.OAS > 6:
+            raise ConfigurationError("IDR5.OAS above 6 (52 bits) is not modelled")
+
+
+_ABSENT: dict[tuple[str, type[IDR0] | type[IDR1] | type[IDR3] | type[IDR5]], tuple[str, ...]] = {
+    ("idr0", IDR0): (
+        *("BTM", "HTTU", "DORMHINT", "Hyp", "ATS", "MSI", "ATOS", "PRI", "VMW", "VATOS"),
+        "RME_IMPL",
+    ),
+    ("idr1", IDR1): ("SSIDSIZE", "QUEUES_PRESET", "TABLES_PRESET", "ECMDQ"),
+    ("idr3", IDR3): ("PBHA", "PPS", "MPAM", "FWB", "STT", "E0PD"),
+    ("idr5", IDR5): ("DS", "D128", "VAX"),
+}
+
+PRESETS: dict[str, IdRegisters] = {
+    "qemu-stage1": IdRegisters(),
+    "qemu": IdRegisters(idr0=0x0D44101B, idr3=0x1414),
+}
+"""ID registers of known implementations, by name."""

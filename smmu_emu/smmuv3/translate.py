@@ -1,0 +1,490 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The way of a transaction: configuration, TLB, walk; a Translation or a Fault comes out.
+
+Spec: IHI 0070 3.3.3, 3.4 (address sizes), 7.3.22 (order of faults), 15 (procedure), 16.2 (caching).
+`TranslationPath.translate` is the hot path: a hit costs one look into the contexts and one into the
+TLB for each page size in use. Everything else happens in functions below it, in reading order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from smmu_emu.port import MemoryPort
+from smmu_emu.smmuv3 import attributes
+from smmu_emu.smmuv3.config import ConfigurationCache
+from smmu_emu.smmuv3.context import Context, Stage1, Stage2, Stream
+from smmu_emu.smmuv3.register_file import RegisterFile
+from smmu_emu.smmuv3.spec.event import EventCode, FetchClass
+from smmu_emu.smmuv3.spec.registers import GBPA
+from smmu_emu.smmuv3.spec.ste import Config
+from smmu_emu.tlb import Entry, Tlb
+from smmu_emu.transaction import ALL_KINDS, PRIVILEGED, Fault, Transaction, Translation
+from smmu_emu.walk.long_descriptor import (
+    NOT_GLOBAL,
+    Leaf,
+    Root,
+    WalkFault,
+    WalkFaultKind,
+    walk,
+)
+
+_TOP_BYTE = 0xFF << 56
+_VA_MASK = (1 << 64) - 1
+_NO_CONTEXTS: dict[int, Context] = {}
+_READ = PRIVILEGED
+"""Kind of the SMMU's own reads of tables and CDs when stage 2 judges them."""
+
+_WALK_EVENTS = {
+    WalkFaultKind.NO_DESCRIPTOR: EventCode.F_WALK_EABT,
+    WalkFaultKind.TRANSLATION: EventCode.F_TRANSLATION,
+    WalkFaultKind.ADDRESS_SIZE: EventCode.F_ADDR_SIZE,
+    WalkFaultKind.ACCESS_FLAG: EventCode.F_ACCESS,
+}
+_REASONS = {
+    WalkFaultKind.NO_DESCRIPTOR: "the fetch of the descriptor at {:#x} aborted",
+    WalkFaultKind.TRANSLATION: "the descriptor at {:#x} is not valid",
+    WalkFaultKind.ADDRESS_SIZE: "the descriptor at {:#x} gives an address that is too large",
+    WalkFaultKind.ACCESS_FLAG: "the descriptor at {:#x} has its access flag clear",
+}
+
+
+class TranslationPath:
+    """Translates transactions for one SMMU and counts what it did.
+
+    ``active`` is the configuration cache's contexts while SMMUEN is 1 and an empty dictionary
+    otherwise, so that the hot path need not ask. ``report`` is told of every fault.
+    """
+
+    def __init__(
+        self,
+        registers: RegisterFile,
+        configuration: ConfigurationCache,
+        tlb: Tlb,
+        port: MemoryPort,
+        report: Callable[[Fault], None],
+    ) -> None:
+        self.registers = registers
+        self.configuration = configuration
+        self.tlb = tlb
+        self.port = port
+        self.report = report
+        self.active = _NO_CONTEXTS
+        self.hits = 0
+        self.misses = 0
+        self.walks = 0
+
+    def enable(self, enabled: bool) -> None:
+        """Follow CR0.SMMUEN. Caches keep what they hold. Spec: 6.3.9.6."""
+        self.active = self.configuration.contexts if enabled else _NO_CONTEXTS
+
+    def translate(self, transaction: Transaction) -> Translation | Fault:
+        """Translate one access; a Fault has been reported when this returns."""
+        stream_id, iova, write, privileged, instruction, substream_id = transaction
+        context = self.active.get(stream_id)
+        if context is not None and substream_id is None:
+            if context.tbi:
+                iova = _untagged(iova, context.tbi)
+            entry = None
+            for size_lg2, pages in context.sizes:
+                entry = pages.get(iova >> size_lg2)
+                if entry is not None:
+                    break
+            else:
+                for size_lg2, pages in context.shared_sizes:
+                    entry = pages.get(iova >> size_lg2)
+                    if entry is not None:
+                        break
+            if entry is not None:
+                self.hits += 1
+                kind = context.kinds[write + 2 * privileged + 4 * instruction]
+                if entry.allowed >> kind & 1:
+                    return Translation(
+                        entry.page | iova & entry.mask, entry.size_lg2, entry.attributes
+                    )
+                return self._refuse(transaction, context, entry, iova, kind)
+        result = self._translate_slowly(transaction)
+        if isinstance(result, Fault):
+            self.report(result)
+        return result
+
+    def _refuse(
+        self, transaction: Transaction, context: Context, entry: Entry, iova: int, kind: int
+    ) -> Fault:
+        """A hit that does not allow the access: the fault that a walk would give. Spec: 3.12."""
+        fault = _permission_fault(transaction, context, entry, iova, kind)
+        self.report(fault)
+        return fault
+
+    # -- misses
+
+    def _translate_slowly(self, transaction: Transaction) -> Translation | Fault:
+        if not self.registers.values["CR0ACK"] & 1:
+            return self._bypass_disabled(transaction)
+        context = self.configuration.lookup(transaction, self._locate_cd)
+        if isinstance(context, Fault):
+            return context
+        config = context.stream.config
+        if not config & Config.BYPASS:
+            return Fault(0, transaction, recorded=False, reason="STE.Config aborts the stream")
+        if config == Config.BYPASS:
+            return self._bypass(transaction, "STE.Config bypasses both stages")
+        return self._translate_miss(transaction, context)
+
+    def _bypass_disabled(self, transaction: Transaction) -> Translation | Fault:
+        """SMMUEN is 0: GBPA decides, and no event is ever recorded. Spec: 3.11, 6.3.14."""
+        if GBPA(self.registers.values["GBPA"]).ABORT:
+            return Fault(0, transaction, recorded=False, reason="GBPA.ABORT is 1")
+        return self._bypass(transaction, "SMMUEN is 0")
+
+    def _bypass(self, transaction: Transaction, reason: str) -> Translation | Fault:
+        """Addresses pass unchanged if they fit the output size. Spec: 3.4."""
+        output_bits = self.registers.ids.output_bits
+        if not transaction.iova >> output_bits:
+            return Translation(transaction.iova, output_bits, attributes.INCOMING)
+        enabled = bool(self.registers.values["CR0ACK"] & 1)
+        return Fault(
+            EventCode.F_ADDR_SIZE if enabled else 0,
+            transaction,
+            fetch_class=FetchClass.IN,
+            kind=transaction.kind,
+            recorded=enabled,
+            reason=f"{reason} and the address is beyond OAS",
+        )
+
+    def _translate_miss(self, transaction: Transaction, context: Context) -> Translation | Fault:
+        """Look again (the configuration may have been what was missing), then walk."""
+        kind = context.kinds[transaction.kind]
+        iova = _untagged(transaction.iova, context.tbi) if context.tbi else transaction.iova
+        entry = _find(context, iova)
+        if entry is not None:
+            self.hits += 1
+        else:
+            self.misses += 1
+            made = self._make_entry(transaction, context, iova, kind)
+            if isinstance(made, Fault):
+                return made
+            entry = made
+        if not entry.allowed >> kind & 1:
+            return _permission_fault(transaction, context, entry, iova, kind)
+        return Translation(entry.page | iova & entry.mask, entry.size_lg2, entry.attributes)
+
+    def _make_entry(
+        self, transaction: Transaction, context: Context, iova: int, kind: int
+    ) -> Entry | Fault:
+        self.walks += 1
+        stage1, stage2 = context.stage1, context.stage2
+        if stage1 is None:
+            assert stage2 is not None
+            return self._stage2_only(transaction, stage2, iova, kind)
+        leaf = self._walk_stage1(transaction, context, stage1, iova, kind)
+        if isinstance(leaf, Fault):
+            return leaf
+        if stage2 is None:
+            entry = _stage1_entry(stage1, leaf, iova)
+        else:
+            if not leaf.allowed >> kind & 1:
+                return _stage1_permission(transaction, stage1, leaf.level, kind)
+            made = self._nested_entry(transaction, stage1, stage2, leaf, iova, kind)
+            if isinstance(made, Fault):
+                return made
+            entry = made
+        own = leaf.descriptor & NOT_GLOBAL
+        self.tlb.insert(stage1.own if own else stage1.shared, entry)
+        return entry
+
+    # -- stage 1
+
+    def _walk_stage1(
+        self, transaction: Transaction, context: Context, stage1: Stage1, iova: int, kind: int
+    ) -> Leaf | Fault:
+        root = stage1.halves[iova >> 55 & 1]
+        if root is None or not _in_range(root, iova):
+            return Fault(
+                EventCode.F_TRANSLATION,
+                transaction,
+                fetch_class=FetchClass.IN,
+                kind=kind,
+                recorded=stage1.record,
+                reason="EPD forbids walks of this half" if root is None else "outside TxSZ's range",
+            )
+        if context.stage2 is None:
+            leaf = walk(self.port.read_u64, root, iova, 1)
+            if isinstance(leaf, Leaf):
+                return leaf
+            return _stage1_fault(transaction, stage1, leaf, kind, leaf.address)
+        fetch = _NestedFetch(self, transaction, context.stage2, kind)
+        leaf = walk(fetch, root, iova, 1)
+        if isinstance(leaf, Leaf):
+            return leaf
+        return fetch.fault or _stage1_fault(transaction, stage1, leaf, kind, fetch.pa)
+
+    # -- stage 2
+
+    def _stage2_only(
+        self, transaction: Transaction, stage2: Stage2, ipa: int, kind: int
+    ) -> Entry | Fault:
+        if ipa >> self.registers.ids.input_bits:
+            return Fault(
+                EventCode.F_ADDR_SIZE,
+                transaction,
+                fetch_class=FetchClass.IN,
+                kind=kind,
+                reason="stage 1 is bypassed and the address is beyond IAS",
+            )
+        return self.stage2_entry(transaction, stage2, ipa, kind, FetchClass.IN)
+
+    def stage2_entry(
+        self,
+        transaction: Transaction,
+        stage2: Stage2,
+        ipa: int,
+        kind: int,
+        fetch_class: FetchClass,
+    ) -> Entry | Fault:
+        """The stage-2 translation of ``ipa``, cached or walked for; permissions unjudged."""
+        entry = stage2.space.find(ipa)
+        if entry is not None:
+            return entry
+        if ipa >> stage2.root.input_bits:
+            return _stage2_fault(
+                EventCode.F_TRANSLATION,
+                *(transaction, stage2, ipa, kind, fetch_class, None, "outside S2T0SZ's range"),
+            )
+        leaf = walk(self.port.read_u64, stage2.root, ipa, 2)
+        if isinstance(leaf, WalkFault):
+            reason = _REASONS[leaf.kind].format(leaf.address)
+            code = _WALK_EVENTS[leaf.kind]
+            fault = _stage2_fault(
+                code, transaction, stage2, ipa, kind, fetch_class, leaf.level, reason
+            )
+            if leaf.kind is WalkFaultKind.NO_DESCRIPTOR:
+                return fault._replace(address=leaf.address, recorded=True)
+            return fault
+        entry = Entry(
+            ipa & -(1 << leaf.size_lg2),
+            leaf.size_lg2,
+            leaf.page,
+            allowed_stage1=ALL_KINDS,
+            allowed_stage2=leaf.allowed,
+            attributes=attributes.combine(attributes.INCOMING, attributes.stage2(leaf.descriptor)),
+            level=leaf.level,
+            granule_lg2=stage2.root.granule_lg2,
+            span_lg2=leaf.size_lg2,
+            ipa=ipa & -(1 << leaf.size_lg2),
+            stage2_level=leaf.level,
+        )
+        self.tlb.insert(stage2.space, entry)
+        return entry
+
+    def read_through_stage2(
+        self,
+        transaction: Transaction,
+        stage2: Stage2,
+        ipa: int,
+        kind: int,
+        fetch_class: FetchClass,
+    ) -> int | Fault:
+        """Physical address of a table or CD at ``ipa``, if stage 2 lets the SMMU read it.
+
+        Spec: 7.3.13 (CLASS), 5.2 S2PTW (tables must not be in Device memory).
+        """
+        entry = self.stage2_entry(transaction, stage2, ipa, kind, fetch_class)
+        if isinstance(entry, Fault):
+            return entry
+        device = stage2.protect_walks and attributes.is_device(entry.attributes.memory)
+        if device or not entry.allowed_stage2 >> _READ & 1:
+            reason = "S2PTW and the table is in Device memory" if device else "S2AP forbids reads"
+            level = entry.stage2_level
+            return _stage2_fault(
+                EventCode.F_PERMISSION, transaction, stage2, ipa, kind, fetch_class, level, reason
+            )
+        return entry.page | ipa & entry.mask
+
+    def _locate_cd(self, stream: Stream, transaction: Transaction) -> int | Fault:
+        if stream.stage2 is None:
+            return stream.cd_pointer
+        return self.read_through_stage2(
+            transaction,
+            stream.stage2,
+            stream.cd_pointer,
+            stream.kinds[transaction.kind],
+            FetchClass.CD,
+        )
+
+    # -- both stages
+
+    def _nested_entry(
+        self,
+        transaction: Transaction,
+        stage1: Stage1,
+        stage2: Stage2,
+        leaf: Leaf,
+        iova: int,
+        kind: int,
+    ) -> Entry | Fault:
+        """One entry for both stages, as large as the smaller of their pages."""
+        ipa = leaf.page | iova & (1 << leaf.size_lg2) - 1
+        second = self.stage2_entry(transaction, stage2, ipa, kind, FetchClass.IN)
+        if isinstance(second, Fault):
+            return second
+        size_lg2 = min(leaf.size_lg2, second.size_lg2)
+        pa = second.page | ipa & second.mask
+        return Entry(
+            iova & -(1 << size_lg2),
+            size_lg2,
+            pa & -(1 << size_lg2),
+            allowed_stage1=leaf.allowed,
+            allowed_stage2=second.allowed_stage2,
+            attributes=attributes.combine(
+                attributes.stage1(stage1.mair, leaf.descriptor), second.attributes
+            ),
+            level=leaf.level,
+            granule_lg2=_granule_lg2(stage1, iova),
+            span_lg2=leaf.size_lg2,
+            ipa=ipa & -(1 << size_lg2),
+            stage2_level=second.stage2_level,
+        )
+
+
+class _NestedFetch:
+    """Reads stage-1 descriptors through stage 2; keeps the fault, or the last physical address."""
+
+    def __init__(
+        self, path: TranslationPath, transaction: Transaction, stage2: Stage2, kind: int
+    ) -> None:
+        self.path = path
+        self.transaction = transaction
+        self.stage2 = stage2
+        self.kind = kind
+        self.fault: Fault | None = None
+        self.pa = 0
+
+    def __call__(self, ipa: int) -> int | None:
+        where = self.path.read_through_stage2(
+            self.transaction, self.stage2, ipa, self.kind, FetchClass.TT
+        )
+        if isinstance(where, Fault):
+            self.fault = where
+            return None
+        self.pa = where
+        return self.path.port.read_u64(where)
+
+
+# -- small pieces
+
+
+def _untagged(iova: int, tbi: int) -> int:
+    """The address without its tag: bit 55 picks the half and fills the top byte. Spec: 3.4.1."""
+    if iova >> 55 & 1:
+        return iova | _TOP_BYTE if tbi & 2 else iova
+    return iova & ~_TOP_BYTE if tbi & 1 else iova
+
+
+def _in_range(root: Root, iova: int) -> bool:
+    """Whether all bits above TxSZ's range equal bit 55."""
+    top = iova >> root.input_bits
+    return top == (_VA_MASK >> root.input_bits if iova >> 55 & 1 else 0)
+
+
+def _find(context: Context, iova: int) -> Entry | None:
+    for sizes in (context.sizes, context.shared_sizes):
+        for size_lg2, pages in sizes:
+            entry = pages.get(iova >> size_lg2)
+            if entry is not None:
+                return entry
+    return None
+
+
+def _granule_lg2(stage1: Stage1, iova: int) -> int:
+    root = stage1.halves[iova >> 55 & 1]
+    assert root is not None
+    return root.granule_lg2
+
+
+def _stage1_entry(stage1: Stage1, leaf: Leaf, iova: int) -> Entry:
+    size_lg2 = leaf.size_lg2
+    return Entry(
+        iova & -(1 << size_lg2),
+        size_lg2,
+        leaf.page,
+        allowed_stage1=leaf.allowed,
+        allowed_stage2=ALL_KINDS,
+        attributes=attributes.stage1(stage1.mair, leaf.descriptor),
+        level=leaf.level,
+        granule_lg2=_granule_lg2(stage1, iova),
+        span_lg2=size_lg2,
+    )
+
+
+def _stage1_fault(
+    transaction: Transaction, stage1: Stage1, stop: WalkFault, kind: int, fetch_address: int
+) -> Fault:
+    """A stage-1 walk that ended early; only aborted fetches have CLASS TT. Spec: 7.3.12-15."""
+    aborted = stop.kind is WalkFaultKind.NO_DESCRIPTOR
+    return Fault(
+        _WALK_EVENTS[stop.kind],
+        transaction,
+        stage=1,
+        level=stop.level,
+        fetch_class=FetchClass.TT if aborted else FetchClass.IN,
+        address=fetch_address if aborted else 0,
+        kind=kind,
+        recorded=aborted or stage1.record,
+        reason=_REASONS[stop.kind].format(stop.address),
+    )
+
+
+def _stage2_fault(
+    code: EventCode,
+    transaction: Transaction,
+    stage2: Stage2,
+    ipa: int,
+    kind: int,
+    fetch_class: FetchClass,
+    level: int | None,
+    reason: str,
+) -> Fault:
+    return Fault(
+        code,
+        transaction,
+        stage=2,
+        level=level,
+        fetch_class=fetch_class,
+        address=ipa,
+        kind=kind,
+        recorded=stage2.record,
+        reason=reason,
+    )
+
+
+def _stage1_permission(transaction: Transaction, stage1: Stage1, level: int, kind: int) -> Fault:
+    return Fault(
+        EventCode.F_PERMISSION,
+        transaction,
+        stage=1,
+        level=level,
+        fetch_class=FetchClass.IN,
+        kind=kind,
+        recorded=stage1.record,
+        reason="stage 1 does not permit the access",
+    )
+
+
+def _permission_fault(
+    transaction: Transaction, context: Context, entry: Entry, iova: int, kind: int
+) -> Fault:
+    """F_PERMISSION of the first stage whose permissions do not allow the access. Spec: 7.3.16."""
+    if context.stage1 is not None and not entry.allowed_stage1 >> kind & 1:
+        return _stage1_permission(transaction, context.stage1, entry.level, kind)
+    assert context.stage2 is not None
+    return _stage2_fault(
+        EventCode.F_PERMISSION,
+        transaction,
+        context.stage2,
+        entry.ipa | iova & entry.mask,
+        kind,
+        FetchClass.IN,
+        entry.stage2_level,
+        "stage 2 does not permit the access",
+    )
