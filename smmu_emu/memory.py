@@ -2,8 +2,10 @@
 """Physical memory: RAM that the core, numpy and the devices share without copies, and an MMIO map.
 
 RAM lives in anonymous mappings, so half a gigabyte costs nothing until it is touched. Words are
-little-endian; big-endian hosts are refused. Addresses that nobody answers give an *external abort*:
-a read returns None, a write returns False; what that means is the caller's business.
+little-endian; big-endian hosts are refused. An address that nobody answers, and an access that a
+device refuses, give an *external abort*: a read returns None, a write returns False; what that
+means is the caller's business. `PhysicalMemory.unanswered` hears of the former, so that nothing a
+guest touches goes unnoticed.
 
 The core translates code into host code ahead of time. `PhysicalMemory.code_frames` holds the 4 KiB
 frames it has done so for; a write into one of them by anyone but the core is announced to
@@ -16,7 +18,7 @@ import ctypes
 import mmap
 import sys
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Protocol
 
 from smmu_emu.errors import EmulatorError, MemoryMapError
@@ -28,11 +30,15 @@ PAGE = 0x1000
 
 
 class MmioDevice(Protocol):
-    """A device window: accesses arrive with their offset in it and their size in bytes."""
+    """A device window: accesses arrive with their offset in it and their size, 1, 2, 4 or 8 bytes.
 
-    def read(self, offset: int, size: int) -> int: ...
+    A device answers every access. One that refuses an access, as a bus error, returns None from
+    `read` and False from `write`; None from `write` means that all is well.
+    """
 
-    def write(self, offset: int, size: int, value: int) -> None: ...
+    def read(self, offset: int, size: int) -> int | None: ...
+
+    def write(self, offset: int, size: int, value: int) -> bool | None: ...
 
 
 class Ram:
@@ -42,7 +48,7 @@ class Ram:
         self.base = base
         self.size = size
         self.end = base + size
-        self.buffer = mmap.mmap(-1, size)
+        self.buffer = _anonymous(size)
         self.view = memoryview(self.buffer)
         self.words = self.view.cast("Q")
 
@@ -58,11 +64,35 @@ class Ram:
         return np.frombuffer(self.buffer, dtype=dtype)
 
     def clear(self) -> None:
-        """Make every byte zero again; costs nothing for pages never touched on Linux."""
+        """Make every byte zero again, at the same host address; untouched pages cost nothing."""
         if sys.platform == "linux":
             self.buffer.madvise(mmap.MADV_DONTNEED)
         else:
-            ctypes.memset(self.host_address, 0, self.size)
+            _map_afresh(self.host_address, self.size)
+
+
+def _anonymous(size: int) -> mmap.mmap:
+    """Private zeroed memory. Shared mappings, Python's default, keep their bytes when dropped.
+
+    Raises: MemoryMapError if the host cannot give that much.
+    """
+    try:
+        return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    except (OSError, OverflowError, ValueError) as error:
+        raise MemoryMapError(f"this host cannot give {size:#x} bytes of RAM: {error}") from error
+
+
+_MAP_FIXED = 0x10  # the same number on Linux and macOS; the mmap module does not name it
+
+
+def _map_afresh(address: int, size: int) -> None:
+    """Replace a mapping by a zeroed one in place, for hosts whose madvise does not zero."""
+    libc_mmap = ctypes.CDLL(None).mmap
+    libc_mmap.restype = ctypes.c_void_p
+    libc_mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t] + [ctypes.c_int] * 3 + [ctypes.c_int64]
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_FIXED
+    if libc_mmap(address, size, mmap.PROT_READ | mmap.PROT_WRITE, flags, -1, 0) != address:
+        ctypes.memset(address, 0, size)
 
 
 class Window:
@@ -90,6 +120,11 @@ class PhysicalMemory:
         self.windows: list[Window] = []
         self.code_frames: set[int] = set()
         self.code_written: Callable[[int, int], None] | None = None
+        self.unanswered: Callable[[int, str], None] = _ignore
+        """Told of accesses that nobody answers: address, and "read", "write" or "fetch".
+
+        The core calls it for its own accesses, this class for everybody else's.
+        """
         self._map: list[Ram | Window] = []
         self._bases: list[int] = []
         self.read_u64: Callable[[int], int | None] = self._read_u64_anywhere
@@ -154,20 +189,25 @@ class PhysicalMemory:
         """``size`` bytes at ``pa``; None is an external abort (nobody answers all of it)."""
         block = self.find(pa)
         if block is None or pa + size > block.end:
+            self.unanswered(pa if block is None else block.end, "read")
             return None
         offset = pa - block.base
         if isinstance(block, Ram):
             return block.buffer[offset : offset + size]
-        if size not in (1, 2, 4, 8):
-            return None
-        mask = (1 << 8 * size) - 1
-        return (block.device.read(offset, size) & mask).to_bytes(size, "little")
+        parts = []
+        for start, length in _beats(offset, size):
+            value = block.device.read(start, length)
+            if value is None:
+                return None
+            parts.append((value & (1 << 8 * length) - 1).to_bytes(length, "little"))
+        return b"".join(parts)
 
     def write(self, pa: int, data: bytes) -> bool:
-        """Write ``data`` at ``pa``; False is an external abort, nothing was written then."""
+        """Write ``data`` at ``pa``; False is an external abort. RAM is then as it was before."""
         size = len(data)
         block = self.find(pa)
         if block is None or pa + size > block.end:
+            self.unanswered(pa if block is None else block.end, "write")
             return False
         offset = pa - block.base
         if isinstance(block, Ram):
@@ -175,9 +215,10 @@ class PhysicalMemory:
             if self.code_frames:
                 self._announce(pa, size)
             return True
-        if size not in (1, 2, 4, 8):
-            return False
-        block.device.write(offset, size, int.from_bytes(data, "little"))
+        for start, length in _beats(offset, size):
+            value = int.from_bytes(data[start - offset : start - offset + length], "little")
+            if block.device.write(start, length, value) is False:
+                return False
         return True
 
     def write_u64(self, pa: int, value: int) -> bool:
@@ -192,7 +233,7 @@ class PhysicalMemory:
     def _announce(self, pa: int, size: int) -> None:
         frames = self.code_frames
         first, last = pa >> 12, (pa + size - 1) >> 12
-        if self.code_written and any(frame in frames for frame in range(first, last + 1)):
+        if self.code_written and not frames.isdisjoint(range(first, last + 1)):
             self.code_written(pa, size)
 
     def _read_u64_anywhere(self, pa: int) -> int | None:
@@ -210,3 +251,22 @@ class PhysicalMemory:
             return elsewhere(pa)
 
         return read_u64
+
+
+def _ignore(pa: int, kind: str) -> None:
+    """Nobody listens."""
+
+
+def _beats(offset: int, size: int) -> Iterator[tuple[int, int]]:
+    """How a bus carries an access to a device: (offset, length) of each aligned beat.
+
+    One beat if it is naturally aligned and at most 8 bytes; else beats of at most 4.
+    """
+    if size in (1, 2, 4, 8) and not offset & size - 1:
+        yield offset, size
+        return
+    while size:
+        length = min(4, offset & -offset or 4, 1 << size.bit_length() - 1)
+        yield offset, length
+        offset += length
+        size -= length
