@@ -89,7 +89,8 @@ def _map_afresh(address: int, size: int) -> None:
     """Replace a mapping by a zeroed one in place, for hosts whose madvise does not zero."""
     libc_mmap = ctypes.CDLL(None).mmap
     libc_mmap.restype = ctypes.c_void_p
-    libc_mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t] + [ctypes.c_int] * 3 + [ctypes.c_int64]
+    number = ctypes.c_int
+    libc_mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, number, number, number, ctypes.c_int64]
     flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_FIXED
     if libc_mmap(address, size, mmap.PROT_READ | mmap.PROT_WRITE, flags, -1, 0) != address:
         ctypes.memset(address, 0, size)
