@@ -223,22 +223,24 @@ class LpaeTables(PageTable[R_co]):
 
     def _alloc_table(self, size: int) -> int | None:
         custom = self.cfg.alloc
-        address = (custom or self.memory.alloc)(self._reserved(size))
+        reserved = self._reserved(size)
+        address = (custom or self.memory.alloc)(reserved)
         if address is None:
             return None
         if custom is not None:
-            self._check_custom(address, size)
+            self._check_custom(address, reserved)
         if not self._coherent:
-            seen = self.memory.dma_map(address, size)
+            seen = self.memory.dma_map(address, reserved)
             if seen != address:
                 if seen is not None:
-                    self.memory.dma_unmap(seen, size)
-                self._release(address, size)
+                    if custom is None:
+                        self.warn(f"the walker would see the table at {address:#x} at {seen:#x}")
+                    self.memory.dma_unmap(seen, reserved)
+                self._release(address, reserved)
                 return None
         return address
 
-    def _check_custom(self, address: int, size: int) -> None:
-        need = self._reserved(size)
+    def _check_custom(self, address: int, need: int) -> None:
         first, last = address in self.memory, address + need - 1 in self.memory
         if not first or not last or address & (need - 1):
             raise TableMemoryError(
@@ -246,19 +248,16 @@ class LpaeTables(PageTable[R_co]):
                 f"lie in {self.memory!r}"
             )
 
-    def _release(self, address: int, size: int) -> None:
-        if self.cfg.free is not None:
-            self.cfg.free(address, size)
-        else:
-            self.memory.free(address, self._reserved(size))
+    def _release(self, address: int, reserved: int) -> None:
+        (self.cfg.free or self.memory.free)(address, reserved)
 
     def _free_table(self, word: int, size: int) -> None:
         key = self._owned.pop(word)
         self._tables.pop(key, None)
-        address = self._at(word)
+        address, reserved = self._at(word), self._reserved(size)
         if not self._coherent:
-            self.memory.dma_unmap(address, size)
-        self._release(address, size)
+            self.memory.dma_unmap(address, reserved)
+        self._release(address, reserved)
 
     def _install(self, word: int) -> int:
         """Put a new table into an empty entry; return its word index or -ENOMEM."""

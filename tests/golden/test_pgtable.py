@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pgtable_replay import Mismatch, replay
+from test_pgtable_replay import MismatchError, replay
 
 DATA = Path(__file__).parent / "data" / "pgtable"
 
@@ -59,7 +59,7 @@ def test_cases_replay_as_linux_recorded_them(cases: list[dict[str, Any]]) -> Non
             continue
         try:
             replay(case)
-        except Mismatch as mismatch:
+        except MismatchError as mismatch:
             failures.append(f"{case['id']}: {mismatch}")
         except Exception as error:
             failures.append(f"{case['id']}: {type(error).__name__}: {error}")
