@@ -51,7 +51,6 @@ class Entry:
         base: int,
         size_lg2: int,
         page: int,
-        *,
         allowed_stage1: int,
         allowed_stage2: int,
         attributes: Attributes,

@@ -8,6 +8,8 @@ A memory type is a MAIR byte; shareability is the SH encoding. Left out: overrid
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from smmu_emu.transaction import Attributes
 
 WRITE_BACK = 0xFF
@@ -18,10 +20,19 @@ INCOMING = Attributes(WRITE_BACK, INNER_SHAREABLE)
 """What an access carries when nothing overrides it: cacheable and coherent, as PCIe traffic is."""
 
 
-def stage1(mair: int, descriptor: int) -> Attributes:
-    """Attributes of a stage-1 leaf: MAIR byte by AttrIndx, SH; ``mair`` is CD.MAIR1:MAIR0."""
-    memory = mair >> 8 * (descriptor >> 2 & 7) & 0xFF
-    return _consistent(memory, descriptor >> 8 & 3)
+@lru_cache(maxsize=256)
+def stage1(mair: int) -> tuple[Attributes, ...]:
+    """Attributes of stage-1 leaves, by `index`; ``mair`` is CD.MAIR1:MAIR0."""
+    return tuple(
+        _consistent(mair >> 8 * attr_index & 0xFF, shareability)
+        for shareability in range(4)
+        for attr_index in range(8)
+    )
+
+
+def index(descriptor: int) -> int:
+    """``SH << 3 | AttrIndx`` of a stage-1 leaf descriptor."""
+    return descriptor >> 5 & 0b11000 | descriptor >> 2 & 0b111
 
 
 def stage2(descriptor: int) -> Attributes:

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from smmu_emu.smmuv3 import attributes
 from smmu_emu.smmuv3.ids import IPS_BITS, IdRegisters
 from smmu_emu.smmuv3.spec.cd import CD
 from smmu_emu.smmuv3.spec.ste import STE, Config
 from smmu_emu.tlb import Entry, Space, Tlb
+from smmu_emu.transaction import Attributes
 from smmu_emu.walk.long_descriptor import Root, make_root, stage1_permissions, stage2_permissions
 
 TG0_GRANULE_LG2 = {0: 12, 1: 16, 2: 14}
@@ -51,7 +53,7 @@ class Stage1(NamedTuple):
     """Stage 1 of a context: the two halves of its addresses (None: EPDx), and CD flags."""
 
     halves: tuple[Root | None, Root | None]
-    mair: int
+    attributes: tuple[Attributes, ...]
     record: bool
     own: Space
     shared: Space
@@ -94,10 +96,22 @@ class Context:
     """All that one kind of transaction of one stream needs, ready for the hot path.
 
     ``sizes`` and ``shared_sizes`` are the live size lists of the TLB spaces to look in (empty when
-    nothing is translated); ``tbi`` has bit 0 and 1 set where the top byte is ignored.
+    nothing is translated); ``tbi`` has bit 0 and 1 set where the top byte is ignored; ``bypass``
+    and
+    ``aborts`` tell why a stream translates nothing.
     """
 
-    __slots__ = ("kinds", "shared_sizes", "sizes", "stage1", "stage2", "stream", "tbi")
+    __slots__ = (
+        "aborts",
+        "bypass",
+        "kinds",
+        "shared_sizes",
+        "sizes",
+        "stage1",
+        "stage2",
+        "stream",
+        "tbi",
+    )
 
     def __init__(self, stream: Stream, stage1: Stage1 | None, tbi: int) -> None:
         self.stream = stream
@@ -105,6 +119,8 @@ class Context:
         self.stage1 = stage1
         self.stage2 = stream.stage2
         self.tbi = tbi
+        self.bypass = stream.config == Config.BYPASS
+        self.aborts = not stream.config & Config.BYPASS
         nothing: list[tuple[int, dict[int, Entry]]] = []
         self.sizes = nothing
         self.shared_sizes = nothing
@@ -121,7 +137,7 @@ def make_context(stream: Stream, cd: CD | None, ids: IdRegisters, tlb: Tlb) -> C
         return Context(stream, None, 0)
     stage1 = Stage1(
         halves=(_half(cd, 0, ids), _half(cd, 1, ids)),
-        mair=cd.MAIR1 << 32 | cd.MAIR0,
+        attributes=attributes.stage1(cd.MAIR1 << 32 | cd.MAIR0),
         record=bool(cd.R),
         own=tlb.space(Tag("EL1", stream.vmid, cd.ASID)),
         shared=tlb.space(Tag("EL1", stream.vmid, None)),

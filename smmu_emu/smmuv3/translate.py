@@ -17,7 +17,6 @@ from smmu_emu.smmuv3.context import Context, Stage1, Stage2, Stream
 from smmu_emu.smmuv3.register_file import RegisterFile
 from smmu_emu.smmuv3.spec.event import EventCode, FetchClass
 from smmu_emu.smmuv3.spec.registers import GBPA
-from smmu_emu.smmuv3.spec.ste import Config
 from smmu_emu.tlb import Entry, Tlb
 from smmu_emu.transaction import ALL_KINDS, PRIVILEGED, Fault, Transaction, Translation
 from smmu_emu.walk.long_descriptor import (
@@ -50,7 +49,7 @@ _REASONS = {
 
 
 class TranslationPath:
-    """Translates transactions for one SMMU and counts what it did.
+    """Translates transactions for one SMMU and counts TLB hits, misses and table walks.
 
     ``active`` is the configuration cache's contexts while SMMUEN is 1 and an empty dictionary
     otherwise, so that the hot path need not ask. ``report`` is told of every fault.
@@ -82,54 +81,43 @@ class TranslationPath:
         """Translate one access; a Fault has been reported when this returns."""
         stream_id, iova, write, privileged, instruction, substream_id = transaction
         context = self.active.get(stream_id)
-        if context is not None and substream_id is None:
-            if context.tbi:
-                iova = _untagged(iova, context.tbi)
-            entry = None
-            for size_lg2, pages in context.sizes:
+        if context is None or substream_id is not None:
+            found = self._find_context(transaction)
+            if not isinstance(found, Context):
+                return found
+            context = found
+        if context.tbi:
+            iova = _untagged(iova, context.tbi)
+        kind = context.kinds[write + 2 * privileged + 4 * instruction]
+        for size_lg2, pages in context.sizes:
+            entry = pages.get(iova >> size_lg2)
+            if entry is not None:
+                break
+        else:
+            for size_lg2, pages in context.shared_sizes:
                 entry = pages.get(iova >> size_lg2)
                 if entry is not None:
                     break
             else:
-                for size_lg2, pages in context.shared_sizes:
-                    entry = pages.get(iova >> size_lg2)
-                    if entry is not None:
-                        break
-            if entry is not None:
-                self.hits += 1
-                kind = context.kinds[write + 2 * privileged + 4 * instruction]
-                if entry.allowed >> kind & 1:
-                    return Translation(
-                        entry.page | iova & entry.mask, entry.size_lg2, entry.attributes
-                    )
-                return self._refuse(transaction, context, entry, iova, kind)
-        result = self._translate_slowly(transaction)
-        if isinstance(result, Fault):
-            self.report(result)
-        return result
+                return self._miss(transaction, context, iova, kind)
+        self.hits += 1
+        if entry.allowed >> kind & 1:
+            return Translation(entry.page | iova & entry.mask, entry.size_lg2, entry.attributes)
+        return self._told(_permission_fault(transaction, context, entry, iova, kind))
 
-    def _refuse(
-        self, transaction: Transaction, context: Context, entry: Entry, iova: int, kind: int
-    ) -> Fault:
-        """A hit that does not allow the access: the fault that a walk would give. Spec: 3.12."""
-        fault = _permission_fault(transaction, context, entry, iova, kind)
+    def _told(self, fault: Fault) -> Fault:
         self.report(fault)
         return fault
 
-    # -- misses
+    # -- without a cached context
 
-    def _translate_slowly(self, transaction: Transaction) -> Translation | Fault:
+    def _find_context(self, transaction: Transaction) -> Context | Translation | Fault:
+        """Fetch the configuration; a result at once where nothing is to be translated."""
         if not self.registers.values["CR0ACK"] & 1:
-            return self._bypass_disabled(transaction)
+            result = self._bypass_disabled(transaction)
+            return self._told(result) if isinstance(result, Fault) else result
         context = self.configuration.lookup(transaction, self._locate_cd)
-        if isinstance(context, Fault):
-            return context
-        config = context.stream.config
-        if not config & Config.BYPASS:
-            return Fault(0, transaction, recorded=False, reason="STE.Config aborts the stream")
-        if config == Config.BYPASS:
-            return self._bypass(transaction, "STE.Config bypasses both stages")
-        return self._translate_miss(transaction, context)
+        return self._told(context) if isinstance(context, Fault) else context
 
     def _bypass_disabled(self, transaction: Transaction) -> Translation | Fault:
         """SMMUEN is 0: GBPA decides, and no event is ever recorded. Spec: 3.11, 6.3.14."""
@@ -152,40 +140,47 @@ class TranslationPath:
             reason=f"{reason} and the address is beyond OAS",
         )
 
-    def _translate_miss(self, transaction: Transaction, context: Context) -> Translation | Fault:
-        """Look again (the configuration may have been what was missing), then walk."""
-        kind = context.kinds[transaction.kind]
-        iova = _untagged(transaction.iova, context.tbi) if context.tbi else transaction.iova
-        entry = _find(context, iova)
-        if entry is not None:
-            self.hits += 1
-        else:
-            self.misses += 1
-            made = self._make_entry(transaction, context, iova, kind)
-            if isinstance(made, Fault):
-                return made
-            entry = made
+    # -- TLB misses
+
+    def _miss(
+        self, transaction: Transaction, context: Context, iova: int, kind: int
+    ) -> Translation | Fault:
+        """No entry: streams that translate nothing never have one, the others walk."""
+        if context.bypass:
+            result = self._bypass(transaction, "STE.Config bypasses both stages")
+            return self._told(result) if isinstance(result, Fault) else result
+        if context.aborts:
+            reason = "STE.Config aborts the stream"
+            return self._told(Fault(0, transaction, recorded=False, reason=reason))
+        self.misses += 1
+        entry = self._make_entry(transaction, context, iova, kind)
+        if isinstance(entry, Fault):
+            return self._told(entry)
         if not entry.allowed >> kind & 1:
-            return _permission_fault(transaction, context, entry, iova, kind)
+            return self._told(_permission_fault(transaction, context, entry, iova, kind))
         return Translation(entry.page | iova & entry.mask, entry.size_lg2, entry.attributes)
 
     def _make_entry(
         self, transaction: Transaction, context: Context, iova: int, kind: int
     ) -> Entry | Fault:
-        self.walks += 1
+        """Walk, and cache what was found. An entry that refuses this access is cached as well."""
         stage1, stage2 = context.stage1, context.stage2
         if stage1 is None:
             assert stage2 is not None
             return self._stage2_only(transaction, stage2, iova, kind)
-        leaf = self._walk_stage1(transaction, context, stage1, iova, kind)
+        root = stage1.halves[iova >> 55 & 1]
+        if root is None or not _in_range(root, iova):
+            reason = "EPD forbids walks of this half" if root is None else "outside TxSZ's range"
+            return _stage1_refusal(EventCode.F_TRANSLATION, transaction, stage1, None, kind, reason)
+        leaf = self._walk_stage1(transaction, stage1, stage2, root, iova, kind)
         if isinstance(leaf, Fault):
             return leaf
         if stage2 is None:
-            entry = _stage1_entry(stage1, leaf, iova)
+            entry = _stage1_entry(stage1, root, leaf, iova)
         else:
             if not leaf.allowed >> kind & 1:
                 return _stage1_permission(transaction, stage1, leaf.level, kind)
-            made = self._nested_entry(transaction, stage1, stage2, leaf, iova, kind)
+            made = self._nested_entry(transaction, stage1, stage2, root, leaf, iova, kind)
             if isinstance(made, Fault):
                 return made
             entry = made
@@ -196,24 +191,21 @@ class TranslationPath:
     # -- stage 1
 
     def _walk_stage1(
-        self, transaction: Transaction, context: Context, stage1: Stage1, iova: int, kind: int
+        self,
+        transaction: Transaction,
+        stage1: Stage1,
+        stage2: Stage2 | None,
+        root: Root,
+        iova: int,
+        kind: int,
     ) -> Leaf | Fault:
-        root = stage1.halves[iova >> 55 & 1]
-        if root is None or not _in_range(root, iova):
-            return Fault(
-                EventCode.F_TRANSLATION,
-                transaction,
-                fetch_class=FetchClass.IN,
-                kind=kind,
-                recorded=stage1.record,
-                reason="EPD forbids walks of this half" if root is None else "outside TxSZ's range",
-            )
-        if context.stage2 is None:
+        self.walks += 1
+        if stage2 is None:
             leaf = walk(self.port.read_u64, root, iova, 1)
             if isinstance(leaf, Leaf):
                 return leaf
             return _stage1_fault(transaction, stage1, leaf, kind, leaf.address)
-        fetch = _NestedFetch(self, transaction, context.stage2, kind)
+        fetch = _NestedFetch(self, transaction, stage2, kind)
         leaf = walk(fetch, root, iova, 1)
         if isinstance(leaf, Leaf):
             return leaf
@@ -251,6 +243,7 @@ class TranslationPath:
                 EventCode.F_TRANSLATION,
                 *(transaction, stage2, ipa, kind, fetch_class, None, "outside S2T0SZ's range"),
             )
+        self.walks += 1
         leaf = walk(self.port.read_u64, stage2.root, ipa, 2)
         if isinstance(leaf, WalkFault):
             reason = _REASONS[leaf.kind].format(leaf.address)
@@ -261,19 +254,10 @@ class TranslationPath:
             if leaf.kind is WalkFaultKind.NO_DESCRIPTOR:
                 return fault._replace(address=leaf.address, recorded=True)
             return fault
-        entry = Entry(
-            ipa & -(1 << leaf.size_lg2),
-            leaf.size_lg2,
-            leaf.page,
-            allowed_stage1=ALL_KINDS,
-            allowed_stage2=leaf.allowed,
-            attributes=attributes.combine(attributes.INCOMING, attributes.stage2(leaf.descriptor)),
-            level=leaf.level,
-            granule_lg2=stage2.root.granule_lg2,
-            span_lg2=leaf.size_lg2,
-            ipa=ipa & -(1 << leaf.size_lg2),
-            stage2_level=leaf.level,
-        )
+        base = ipa & -(1 << leaf.size_lg2)
+        combined = attributes.combine(attributes.INCOMING, attributes.stage2(leaf.descriptor))
+        geometry = (leaf.level, stage2.root.granule_lg2, leaf.size_lg2, base, leaf.level)
+        entry = Entry(base, leaf.size_lg2, leaf.page, ALL_KINDS, leaf.allowed, combined, *geometry)
         self.tlb.insert(stage2.space, entry)
         return entry
 
@@ -319,6 +303,7 @@ class TranslationPath:
         transaction: Transaction,
         stage1: Stage1,
         stage2: Stage2,
+        root: Root,
         leaf: Leaf,
         iova: int,
         kind: int,
@@ -330,20 +315,20 @@ class TranslationPath:
             return second
         size_lg2 = min(leaf.size_lg2, second.size_lg2)
         pa = second.page | ipa & second.mask
+        combined = attributes.combine(
+            stage1.attributes[attributes.index(leaf.descriptor)], second.attributes
+        )
+        geometry = (leaf.level, root.granule_lg2, leaf.size_lg2)
         return Entry(
             iova & -(1 << size_lg2),
             size_lg2,
             pa & -(1 << size_lg2),
-            allowed_stage1=leaf.allowed,
-            allowed_stage2=second.allowed_stage2,
-            attributes=attributes.combine(
-                attributes.stage1(stage1.mair, leaf.descriptor), second.attributes
-            ),
-            level=leaf.level,
-            granule_lg2=_granule_lg2(stage1, iova),
-            span_lg2=leaf.size_lg2,
-            ipa=ipa & -(1 << size_lg2),
-            stage2_level=second.stage2_level,
+            leaf.allowed,
+            second.allowed_stage2,
+            combined,
+            *geometry,
+            ipa & -(1 << size_lg2),
+            second.stage2_level,
         )
 
 
@@ -387,33 +372,18 @@ def _in_range(root: Root, iova: int) -> bool:
     return top == (_VA_MASK >> root.input_bits if iova >> 55 & 1 else 0)
 
 
-def _find(context: Context, iova: int) -> Entry | None:
-    for sizes in (context.sizes, context.shared_sizes):
-        for size_lg2, pages in sizes:
-            entry = pages.get(iova >> size_lg2)
-            if entry is not None:
-                return entry
-    return None
-
-
-def _granule_lg2(stage1: Stage1, iova: int) -> int:
-    root = stage1.halves[iova >> 55 & 1]
-    assert root is not None
-    return root.granule_lg2
-
-
-def _stage1_entry(stage1: Stage1, leaf: Leaf, iova: int) -> Entry:
-    size_lg2 = leaf.size_lg2
+def _stage1_entry(stage1: Stage1, root: Root, leaf: Leaf, iova: int) -> Entry:
+    page, size_lg2, level, allowed, descriptor, _ = leaf
     return Entry(
         iova & -(1 << size_lg2),
         size_lg2,
-        leaf.page,
-        allowed_stage1=leaf.allowed,
-        allowed_stage2=ALL_KINDS,
-        attributes=attributes.stage1(stage1.mair, leaf.descriptor),
-        level=leaf.level,
-        granule_lg2=_granule_lg2(stage1, iova),
-        span_lg2=size_lg2,
+        page,
+        allowed,
+        ALL_KINDS,
+        stage1.attributes[attributes.index(descriptor)],
+        level,
+        root.granule_lg2,
+        size_lg2,
     )
 
 
@@ -458,17 +428,30 @@ def _stage2_fault(
     )
 
 
-def _stage1_permission(transaction: Transaction, stage1: Stage1, level: int, kind: int) -> Fault:
+def _stage1_refusal(
+    code: EventCode,
+    transaction: Transaction,
+    stage1: Stage1,
+    level: int | None,
+    kind: int,
+    reason: str,
+) -> Fault:
+    """A stage-1 fault of the access itself, not of a fetch for it."""
     return Fault(
-        EventCode.F_PERMISSION,
+        code,
         transaction,
         stage=1,
         level=level,
         fetch_class=FetchClass.IN,
         kind=kind,
         recorded=stage1.record,
-        reason="stage 1 does not permit the access",
+        reason=reason,
     )
+
+
+def _stage1_permission(transaction: Transaction, stage1: Stage1, level: int, kind: int) -> Fault:
+    reason = "stage 1 does not permit the access"
+    return _stage1_refusal(EventCode.F_PERMISSION, transaction, stage1, level, kind, reason)
 
 
 def _permission_fault(
