@@ -34,6 +34,7 @@ COMMON_FLAGS = [
     "-mcpu=cortex-a57",
     "-gdwarf-4",
     "-gline-tables-only",
+    "-gno-column-info",
     "-fdebug-compilation-dir=.",
 ]
 C_FLAGS = [
@@ -41,6 +42,7 @@ C_FLAGS = [
     "-Os",
     "-ffreestanding",
     "-fno-builtin",
+    "-fno-inline-functions",
     "-fno-pic",
     "-fno-stack-protector",
     "-fno-asynchronous-unwind-tables",
@@ -63,8 +65,7 @@ LINK_FLAGS = [
     f"{FIRMWARE}/link.ld",
     "--gc-sections",
     "--build-id=none",
-    "-z",
-    "max-page-size=4096",
+    "--nmagic",
     "--no-rosegment",
     "--discard-locals",
 ]

@@ -11,23 +11,26 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* A few instructions in line; for a debugger they belong to the line that has the call. */
+#define PLAIN_INLINE static inline __attribute__((always_inline, nodebug))
+
 #define BIT(n) (1ul << (n))
 #define BITS(msb, lsb) ((~0ul >> (63 - (msb))) & (~0ul << (lsb)))
 
 #define ARRAY_COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
 /* The lowest set bit of a mask is also the factor that moves a value to the field. */
-static inline uint64_t field_put(uint64_t mask, uint64_t value)
+PLAIN_INLINE uint64_t field_put(uint64_t mask, uint64_t value)
 {
     return (value * (mask & -mask)) & mask;
 }
 
-static inline uint64_t field_get(uint64_t mask, uint64_t word)
+PLAIN_INLINE uint64_t field_get(uint64_t mask, uint64_t word)
 {
     return (word & mask) / (mask & -mask);
 }
 
-static inline uint64_t align_up(uint64_t value, uint64_t alignment)
+PLAIN_INLINE uint64_t align_up(uint64_t value, uint64_t alignment)
 {
     return (value + alignment - 1) & -alignment;
 }

@@ -6,51 +6,51 @@
  */
 #pragma once
 
-#include <stdint.h>
+#include "bits.h"
 
-static inline uint32_t read32(uintptr_t address)
+PLAIN_INLINE uint32_t read32(uintptr_t address)
 {
     uint32_t value;
     __asm__ volatile("ldr %w0, [%1]" : "=r"(value) : "r"(address) : "memory");
     return value;
 }
 
-static inline void write32(uintptr_t address, uint32_t value)
+PLAIN_INLINE void write32(uintptr_t address, uint32_t value)
 {
     __asm__ volatile("str %w0, [%1]" : : "r"(value), "r"(address) : "memory");
 }
 
-static inline uint64_t read64(uintptr_t address)
+PLAIN_INLINE uint64_t read64(uintptr_t address)
 {
     uint64_t value;
     __asm__ volatile("ldr %0, [%1]" : "=r"(value) : "r"(address) : "memory");
     return value;
 }
 
-static inline void write64(uintptr_t address, uint64_t value)
+PLAIN_INLINE void write64(uintptr_t address, uint64_t value)
 {
     __asm__ volatile("str %0, [%1]" : : "r"(value), "r"(address) : "memory");
 }
 
 /* All earlier accesses are complete before anything that follows. */
-static inline void dsb(void)
+PLAIN_INLINE void dsb(void)
 {
     __asm__ volatile("dsb sy" : : : "memory");
 }
 
-static inline void isb(void)
+PLAIN_INLINE void isb(void)
 {
     __asm__ volatile("isb" : : : "memory");
 }
 
 /* Earlier writes to memory are seen by a device before a later write to its registers. */
-static inline void dma_write_barrier(void)
+PLAIN_INLINE void dma_write_barrier(void)
 {
     __asm__ volatile("dsb st" : : : "memory");
 }
 
 /* Reads of memory that follow come after earlier reads of registers. */
-static inline void dma_read_barrier(void)
+PLAIN_INLINE void dma_read_barrier(void)
 {
     __asm__ volatile("dsb ld" : : : "memory");
 }

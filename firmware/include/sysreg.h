@@ -4,7 +4,7 @@
  */
 #pragma once
 
-#include <stdint.h>
+#include "bits.h"
 
 #define sysreg_read(name)                                   \
     ({                                                      \
@@ -16,18 +16,18 @@
 #define sysreg_write(name, value) \
     __asm__ volatile("msr " #name ", %0" : : "r"((uint64_t)(value)) : "memory")
 
-static inline void irq_enable(void)
+PLAIN_INLINE void irq_enable(void)
 {
     __asm__ volatile("msr daifclr, #2" : : : "memory");
 }
 
-static inline void irq_disable(void)
+PLAIN_INLINE void irq_disable(void)
 {
     __asm__ volatile("msr daifset, #2" : : : "memory");
 }
 
 /* Sleeps until an interrupt is pending, masked or not. */
-static inline void wfi(void)
+PLAIN_INLINE void wfi(void)
 {
     __asm__ volatile("dsb sy\n wfi" : : : "memory");
 }

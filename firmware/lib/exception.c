@@ -6,52 +6,63 @@
 #include "gic.h"
 #include "semihosting.h"
 
-#define ESR_EC BITS(31, 26)
-#define ESR_EC_DATA_ABORT_SAME_EL 0x25
-
-static bool expecting_data_aborts;
+static exception_hook current_hook;
 static unsigned data_aborts;
+
+void exception_hook_set(exception_hook hook)
+{
+    current_hook = hook;
+}
+
+static bool skip_data_abort(struct exception_frame *frame, unsigned vector)
+{
+    if (vector % 4 != VECTOR_SYNC || field_get(ESR_EC, frame->esr) != ESR_EC_DATA_ABORT)
+        return false;
+    data_aborts++;
+    frame->elr += 4;
+    return true;
+}
 
 void data_aborts_expect(void)
 {
     data_aborts = 0;
-    expecting_data_aborts = true;
+    exception_hook_set(skip_data_abort);
 }
 
 unsigned data_aborts_end(void)
 {
-    expecting_data_aborts = false;
+    exception_hook_set(NULL);
     return data_aborts;
 }
 
 static const char *class_name(uint64_t esr)
 {
     switch (field_get(ESR_EC, esr)) {
-    case 0x00:
+    case ESR_EC_UNKNOWN:
         return "unknown instruction";
     case 0x07:
         return "trapped SIMD or floating point";
     case 0x0e:
         return "illegal execution state";
-    case 0x15:
+    case ESR_EC_SVC64:
         return "SVC";
     case 0x18:
         return "trapped system register";
     case 0x20:
         return "instruction abort from EL0";
-    case 0x21:
+    case ESR_EC_INSTRUCTION_ABORT:
         return "instruction abort";
-    case 0x22:
+    case ESR_EC_PC_ALIGNMENT:
         return "PC alignment";
     case 0x24:
         return "data abort from EL0";
-    case ESR_EC_DATA_ABORT_SAME_EL:
+    case ESR_EC_DATA_ABORT:
         return "data abort";
     case 0x26:
         return "SP alignment";
     case 0x2f:
         return "SError";
-    case 0x3c:
+    case ESR_EC_BRK:
         return "BRK";
     default:
         return "exception";
@@ -77,16 +88,10 @@ void exception(struct exception_frame *frame, unsigned vector);
 
 void exception(struct exception_frame *frame, unsigned vector)
 {
-    unsigned kind = vector % 4;
-
-    if (kind == VECTOR_IRQ && gic_dispatch())
+    if (vector % 4 == VECTOR_IRQ && gic_dispatch())
         return;
-    if (kind == VECTOR_SYNC && expecting_data_aborts &&
-        field_get(ESR_EC, frame->esr) == ESR_EC_DATA_ABORT_SAME_EL) {
-        data_aborts++;
-        frame->elr += 4;
+    if (current_hook && current_hook(frame, vector))
         return;
-    }
     dump(frame, vector);
     exit(EXIT_EXCEPTION);
 }
