@@ -14,11 +14,10 @@ import numpy as np
 
 from pgtable.config import EEXIST, EINVAL, ERANGE
 from pgtable.flush import IotlbGather
+from pgtable.formats.common import ZEROS, signed_32, steps
 from pgtable.formats.lpae_read import LpaeReader
-from pgtable.formats.lpae_tables import ADDRESS, LAST, SW_SYNC, TABLE, TYPE, Plan, steps
+from pgtable.formats.lpae_tables import ADDRESS, LAST, SW_SYNC, TABLE, TYPE, Plan
 from pgtable.table import U64, R_co
-
-ZEROS = bytes(1 << 16)
 
 
 class LpaeTable(LpaeReader[R_co]):
@@ -272,8 +271,3 @@ class LpaeTable(LpaeReader[R_co]):
         if gather is not None and not gather.queued:
             self._tlb_add_pages(gather, iova, 1 << plan.shift, done)
         return done << plan.shift
-
-
-def signed_32(value: int) -> int:
-    """Return what C keeps of an integer in a signed 32-bit one."""
-    return ((value & 0xFFFF_FFFF) ^ 0x8000_0000) - 0x8000_0000

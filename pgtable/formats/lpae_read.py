@@ -12,23 +12,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pgtable.config import EINVAL
-from pgtable.errors import BadRangeError, TableDamagedError
+from pgtable.errors import BadRangeError
+from pgtable.formats.common import CHUNK, stretches
 from pgtable.formats.lpae_tables import ADDRESS, BLOCK, LAST, TABLE, TYPE, LpaeTables
 from pgtable.table import DIRTY_NO_CLEAR, U64, DirtyBitmap, R_co, Run
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
-
+    from pgtable.formats.common import Index
     from pgtable.table import Addresses
-
-    Index = npt.NDArray[np.int64]
 
 RDONLY = 1 << 7
 DBM = 1 << 51
 RECORDS_DIRTY = "ARM_64_LPAE_S1"
-
-CHUNK = 1 << 15
-"""Addresses translated at a time by `iovas_to_phys`: small enough for the inner caches."""
 
 
 class LpaeReader(LpaeTables[R_co]):
@@ -151,13 +146,8 @@ class LpaeReader(LpaeTables[R_co]):
         tables -= np.uint64(self.memory.base)
         if int(tables.max()) + self.table_size > self.memory.size:
             bad = int(tables.argmax())
-            paddr = self.decode(int(ptes[bad]))
-            raise TableDamagedError(
-                f"it points to {paddr:#x}, outside the table memory",
-                address=self._at(int(words[bad])),
-                pte=int(ptes[bad]),
-                level=level,
-            )
+            pte, word = int(ptes[bad]), int(words[bad])
+            self._inside(self.decode(pte), self.table_size, pte, word, level)
         tables >>= np.uint64(3)
         return tables.view(np.int64)
 
@@ -260,13 +250,3 @@ class LpaeReader(LpaeTables[R_co]):
                     return None
                 at = reached
         return at
-
-
-def stretches(flags: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """Return (start, length) of each stretch of true values."""
-    if not flags.any():
-        return []
-    if flags.all():
-        return [(0, len(flags))]
-    edges = np.flatnonzero(np.diff(flags, prepend=False, append=False))
-    return [(int(a), int(b - a)) for a, b in edges.reshape(-1, 2)]

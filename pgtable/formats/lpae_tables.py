@@ -1,29 +1,22 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Tables of the long-descriptor family: descriptors, plans, and the memory tables live in.
 
-A table that this code installed is known by its descriptor: `_tables` maps the descriptor's value
-to the word index of what it points to, so that a step down is one dictionary look-up. Anything
-else met on the way (an empty entry, a block, a descriptor somebody changed) takes a slow path.
-
 Spec: DDI 0487 D8.3 (VMSAv8-64 descriptor formats).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from pgtable.config import ENOMEM, PageTableConfig, Quirk
-from pgtable.errors import OutOfTableMemoryError, TableDamagedError, TableMemoryError
+from pgtable.errors import OutOfTableMemoryError, TableMemoryError
+from pgtable.formats.common import TreeTable
 from pgtable.formats.lpae_config import LEVELS, SZ_64K, Geometry
 from pgtable.memory import TableMemory
-from pgtable.table import PageTable, R_co
-
-if TYPE_CHECKING:
-    from pgtable.memory import Words
+from pgtable.table import R_co
 
 TYPE = 3
 BLOCK = 1
@@ -51,15 +44,7 @@ class Plan(NamedTuple):
     kind: int
 
 
-@lru_cache(maxsize=32)
-def steps(count: int, shift: int) -> Words:
-    """Return 0, 1 << shift, 2 << shift, ... as 64-bit words."""
-    made: Words = np.arange(count, dtype=np.uint64) << np.uint64(shift)
-    made.flags.writeable = False
-    return made
-
-
-class LpaeTables(PageTable[R_co]):
+class LpaeTables(TreeTable[R_co]):
     """The tables of one address space; what is done with them is in the subclasses."""
 
     page_kind = PAGE
@@ -71,24 +56,20 @@ class LpaeTables(PageTable[R_co]):
         self.geometry = geometry
         self.table_size = geometry.granule
         self._words = memory.words
-        self._bytes = memory.bytes
         self._array = memory.array
         self._ias = cfg.ias
         self._oas = cfg.oas
         self._top = (1 << 64 - cfg.ias) - 1 if cfg.quirks & Quirk.ARM_TTBR1 else 0
-        self._coherent = cfg.coherent_walk
         self._quiet = bool(cfg.quirks & Quirk.NO_WARN)
         self._table_bits = TABLE | (NSTABLE if cfg.quirks & Quirk.ARM_NS else 0)
         self._wide = geometry.granule == SZ_64K
         self._attrs: dict[int, int] = {}
-        self._tables: dict[int, int] = {}
-        self._owned: dict[int, int] = {}
         self._plan()
         root = self._alloc_table(geometry.pgd_size)
         if root is None:
             raise OutOfTableMemoryError(geometry.pgd_size)
         self.root = root
-        self._root = self._word(root)
+        self._root = self._index(root)
         self._owned[self._root] = 0
 
     def _plan(self) -> None:
@@ -161,27 +142,12 @@ class LpaeTables(PageTable[R_co]):
     def _leaf(self, pte: int, level: int) -> bool:
         return pte & TYPE == (self.page_kind if level == LAST else BLOCK)
 
-    def _word(self, address: int) -> int:
-        return (address - self.memory.base) >> 3
-
-    def _at(self, word: int) -> int:
-        """Return the physical address of a word."""
-        return self.memory.base + (word << 3)
-
     def _follow(self, pte: int, word: int, level: int) -> int:
         """Return the word index of the table a descriptor points to, for reading."""
         known = self._tables.get(pte)
         if known is not None:
             return known
-        offset = self.decode(pte) - self.memory.base
-        if offset < 0 or offset + self.table_size > self.memory.size:
-            raise TableDamagedError(
-                f"it points to {self.decode(pte):#x}, outside the table memory",
-                address=self._at(word),
-                pte=pte,
-                level=level,
-            )
-        return offset >> 3
+        return self._inside(self.decode(pte), self.table_size, pte, word, level)
 
     def _follow_own(self, pte: int, word: int, level: int) -> int:
         """Return the word index of the table a descriptor points to, for writing."""
@@ -190,24 +156,9 @@ class LpaeTables(PageTable[R_co]):
             return known
         target = self._follow(pte, word, level)
         if target not in self._owned or pte & TYPE != TABLE or level == LAST:
-            raise TableDamagedError(
-                "it points to something that is not a table of this address space",
-                address=self._at(word),
-                pte=pte,
-                level=level,
-            )
+            what = "it points to something that is not a table of this address space"
+            self._damaged(what, pte, word, level)
         return target
-
-    def _note(self, child: int, pte: int, word: int, level: int, seen: set[int]) -> None:
-        """Add a table to those met on a walk over many; no tree reaches one twice."""
-        if child in seen:
-            raise TableDamagedError(
-                f"it leads to the table at {self._at(child):#x}, which was reached before",
-                address=self._at(word),
-                pte=pte,
-                level=level,
-            )
-        seen.add(child)
 
     # --- table memory ---------------------------------------------------------------------
 
@@ -252,9 +203,11 @@ class LpaeTables(PageTable[R_co]):
         (self.cfg.free or self.memory.free)(address, reserved)
 
     def _free_table(self, word: int, size: int) -> None:
-        key = self._owned.pop(word)
-        self._tables.pop(key, None)
-        address, reserved = self._at(word), self._reserved(size)
+        self._tables.pop(self._owned.pop(word), None)
+        self._give_back(self._at(word), size)
+
+    def _give_back(self, address: int, size: int) -> None:
+        reserved = self._reserved(size)
         if not self._coherent:
             self.memory.dma_unmap(address, reserved)
         self._release(address, reserved)
@@ -265,12 +218,17 @@ class LpaeTables(PageTable[R_co]):
         if address is None:
             return -ENOMEM
         pte = self.encode(address) | self._table_bits
+        if self.decode(pte) != address:
+            # The kernel would walk somewhere else from here on; better to have no table.
+            self.warn(f"a descriptor cannot hold the table address {address:#x}")
+            self._give_back(address, self.table_size)
+            return -ENOMEM
         self._words[word] = pte
         if not self._coherent:
             self.memory.sync(self._at(word), 8)
             pte |= SW_SYNC
             self._words[word] = pte
-        table = self._word(address)
+        table = self._index(address)
         self._tables[pte] = table
         self._owned[table] = pte
         return table
