@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What happened in a run: counts, and every refused transaction with the instruction behind it.
+
+`Recorder` listens to a machine's SMMU while it runs; `Summary` is the result, as text for people
+and as plain data for machines (`Summary.as_dict` is the format of ``--json``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from smmu_emu.smmuv3.fault import describe
+from smmu_emu.smmuv3.spec.command import Opcode
+from smmu_emu.smmuv3.spec.event import EventCode
+from smmu_emu.trace.symbols import NOWHERE, Place, SymbolTable
+
+if TYPE_CHECKING:
+    from smmu_emu.machine import Machine, RunResult
+    from smmu_emu.trace.tap import FaultEvent
+    from smmu_emu.transaction import Fault
+
+MAX_FAULTS = 10_000
+JSON_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Cause:
+    """The instruction that started something: its address, its word, and its names."""
+
+    pc: int
+    word: bytes | None
+    place: Place = NOWHERE
+
+    def instruction(self) -> str | None:
+        """The disassembly; None if the instruction could not be read."""
+        from smmu_emu.trace.disassembly import disassemble
+
+        return None if self.word is None else disassemble(self.word, self.pc)
+
+    def __str__(self) -> str:
+        words = [f"{self.pc:#x}", str(self.place), f"`{self.instruction() or '?'}`"]
+        return " ".join(word for word in words if word)
+
+
+@dataclass(frozen=True)
+class RefusedTransaction:
+    """A fault, the record that reached the event queue (or None), and who started it."""
+
+    fault: Fault
+    record: bytes | None
+    cause: Cause | None
+
+
+class Recorder:
+    """Keeps the first `MAX_FAULTS` refusals of a run and counts the rest."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+        self.refused: list[RefusedTransaction] = []
+        self.dropped = 0
+        machine.smmu.tap.listen(self._on_fault)
+
+    def _on_fault(self, event: FaultEvent) -> None:
+        if len(self.refused) >= MAX_FAULTS:
+            self.dropped += 1
+            return
+        self.refused.append(RefusedTransaction(event.fault, event.record, self._cause()))
+
+    def _cause(self) -> Cause | None:
+        core = self.machine.running_core
+        if core is None:
+            return None
+        pc = core.pc
+        return Cause(pc, core.read_virtual(pc, 4))
+
+    def summary(self, result: RunResult, image: Path | None = None) -> Summary:
+        """What happened so far, with addresses named from the image's symbols."""
+        machine = self.machine
+        symbols = SymbolTable(image)
+        dma: dict[int, int] = {}
+        for port in machine.dma_ports:
+            if port.transactions:
+                dma[port.stream_id] = dma.get(port.stream_id, 0) + port.transactions
+        return Summary(
+            image=image,
+            result=result,
+            dma=dict(sorted(dma.items())),
+            tlb_hits=machine.smmu.path.hits,
+            tlb_misses=machine.smmu.path.misses,
+            walks=machine.smmu.path.walks,
+            commands=dict(sorted(machine.smmu.commands.consumed.items())),
+            refused=[_named(refused, symbols) for refused in self.refused],
+            dropped=self.dropped,
+            unmodelled=list(machine.unmodelled),
+        )
+
+
+def _named(refused: RefusedTransaction, symbols: SymbolTable) -> RefusedTransaction:
+    cause = refused.cause
+    if cause is None:
+        return refused
+    named = Cause(cause.pc, cause.word, symbols.find(cause.pc))
+    return RefusedTransaction(refused.fault, refused.record, named)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The result of a run, ready to be printed or written down."""
+
+    image: Path | None
+    result: RunResult
+    dma: dict[int, int]
+    tlb_hits: int
+    tlb_misses: int
+    walks: int
+    commands: dict[int, int]
+    refused: list[RefusedTransaction] = field(default_factory=list)
+    dropped: int = 0
+    unmodelled: list[Any] = field(default_factory=list)
+
+    def lines(self) -> Iterator[str]:
+        """The report, line by line."""
+        result = self.result
+        yield f"end            {result.reason} (status {result.status})"
+        yield f"instructions   {result.instructions:,}"
+        transactions = ", ".join(f"stream {sid:#x}: {count:,}" for sid, count in self.dma.items())
+        yield f"DMA            {transactions or 'none'}"
+        yield (
+            f"TLB            {self.tlb_hits:,} hits, {self.tlb_misses:,} misses, "
+            f"{self.walks:,} walks"
+        )
+        commands = ", ".join(f"{_name(op)} {count:,}" for op, count in self.commands.items())
+        yield f"commands       {commands or 'none'}"
+        recorded = sum(refused.record is not None for refused in self.refused)
+        yield f"events         {recorded:,} recorded, {len(self.refused) - recorded:,} not recorded"
+        for refused in self.refused:
+            yield from _refusal_lines(refused)
+        if self.dropped:
+            yield f"  and {self.dropped:,} more refused transactions, not kept"
+        if self.unmodelled:
+            yield "touched but not modelled:"
+            yield from (f"  {access}" for access in self.unmodelled)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data; addresses are numbers, records hexadecimal in memory order."""
+        return {
+            "version": JSON_VERSION,
+            "image": None if self.image is None else str(self.image),
+            "exit": {
+                "kind": self.result.kind.name.lower(),
+                "status": self.result.status,
+                "reason": self.result.reason,
+            },
+            "instructions": self.result.instructions,
+            "dma": {f"{sid:#x}": count for sid, count in self.dma.items()},
+            "tlb": {"hits": self.tlb_hits, "misses": self.tlb_misses, "walks": self.walks},
+            "commands": {_name(opcode): count for opcode, count in self.commands.items()},
+            "faults": [_as_dict(refused) for refused in self.refused],
+            "faults_not_kept": self.dropped,
+            "unmodelled": [str(access) for access in self.unmodelled],
+        }
+
+
+def _name(opcode: int) -> str:
+    return Opcode(opcode).name
+
+
+def _refusal_lines(refused: RefusedTransaction) -> Iterator[str]:
+    silent = "" if refused.record is not None else "  [no record]"
+    yield f"  {describe(refused.fault)}{silent}"
+    yield f"      why: {refused.fault.reason}"
+    if refused.cause is not None:
+        yield f"      by:  {refused.cause}"
+
+
+def _as_dict(refused: RefusedTransaction) -> dict[str, Any]:
+    fault, cause = refused.fault, refused.cause
+    transaction = fault.transaction
+    return {
+        "text": describe(fault),
+        "event": EventCode(fault.code).name if fault.code else None,
+        "stream_id": transaction.stream_id,
+        "substream_id": transaction.substream_id,
+        "iova": transaction.iova,
+        "write": transaction.write,
+        "stage": fault.stage,
+        "level": fault.level,
+        "reason": fault.reason,
+        "record": None if refused.record is None else refused.record.hex(),
+        "cause": None
+        if cause is None
+        else {
+            "pc": cause.pc,
+            "symbol": cause.place.symbol,
+            "offset": cause.place.offset,
+            "source": cause.place.source,
+            "instruction": cause.instruction(),
+        },
+    }
