@@ -63,6 +63,9 @@ bool smmu_cr0_clear(struct smmu *smmu, uint32_t bits);
 /* What happens to transactions while SMMUEN is 0: abort, or pass untranslated (6.3.14). */
 bool smmu_gbpa_set_abort(struct smmu *smmu, bool abort);
 
+/* Which wired interrupts are on: a set of IRQ_CTRL_... (6.3.16). */
+bool smmu_interrupts_set(struct smmu *smmu, uint32_t enabled);
+
 /* Tells the SMMU where the Stream table is; only while SMMUEN is 0. */
 void smmu_strtab_install(struct smmu *smmu, uint64_t address);
 

@@ -182,10 +182,15 @@ static bool start_event_queue(struct smmu *smmu)
     return smmu_cr0_set(smmu, CR0_EVENTQEN);
 }
 
+bool smmu_interrupts_set(struct smmu *smmu, uint32_t enabled)
+{
+    return smmu_write_acked(smmu, SMMU_IRQ_CTRL, SMMU_IRQ_CTRLACK, enabled);
+}
+
 /* Wired interrupts, not messages; off until somebody wants them. */
 static bool reset_interrupts(struct smmu *smmu)
 {
-    if (!smmu_write_acked(smmu, SMMU_IRQ_CTRL, SMMU_IRQ_CTRLACK, 0))
+    if (!smmu_interrupts_set(smmu, 0))
         return false;
     if (smmu->idr0 & IDR0_MSI) {
         smmu_write64(smmu, SMMU_GERROR_IRQ_CFG0, 0);

@@ -106,7 +106,7 @@ static void test_together(void)
 static void test_disabled(void)
 {
     test_section("A fault with IRQ_CTRL.EVENTQ_IRQEN = 0");
-    smmu_write_acked(&rig.smmu, SMMU_IRQ_CTRL, SMMU_IRQ_CTRLACK, IRQ_CTRL_GERROR);
+    smmu_interrupts_set(&rig.smmu, IRQ_CTRL_GERROR);
     event_count = 0;
     testdev_dma(&rig.dev, FAULT_IOVA(9), DMA_BASE, 4);
     irq_enable();
@@ -116,8 +116,7 @@ static void test_disabled(void)
     on_eventq();
     check(event_count == 1, "the record is there all the same");
     check_event(0, FAULT_IOVA(9));
-    smmu_write_acked(&rig.smmu, SMMU_IRQ_CTRL, SMMU_IRQ_CTRLACK,
-                     IRQ_CTRL_GERROR | IRQ_CTRL_EVENTQ);
+    smmu_interrupts_set(&rig.smmu, IRQ_CTRL_GERROR | IRQ_CTRL_EVENTQ);
 }
 
 static void test_gerror(void)
@@ -156,8 +155,7 @@ int main(void)
     gic_enable_edge(IRQ_SMMU_EVENTQ, on_eventq);
     gic_enable_edge(IRQ_SMMU_GERROR, on_gerror);
     gic_enable_edge(IRQ_SMMU_CMD_SYNC, on_sync);
-    smmu_write_acked(&rig.smmu, SMMU_IRQ_CTRL, SMMU_IRQ_CTRLACK,
-                     IRQ_CTRL_GERROR | IRQ_CTRL_EVENTQ);
+    smmu_interrupts_set(&rig.smmu, IRQ_CTRL_GERROR | IRQ_CTRL_EVENTQ);
     printf("interrupts: event queue %u, CMD_SYNC %u, global error %u\n", IRQ_SMMU_EVENTQ,
            IRQ_SMMU_CMD_SYNC, IRQ_SMMU_GERROR);
 
