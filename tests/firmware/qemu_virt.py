@@ -37,9 +37,13 @@ def find_qemu() -> tuple[list[str], str]:
     if shutil.which(command[0]) is None:
         return [], f"{command[0]} is not installed"
     asked = subprocess.run(
-        [*command, "-device", "iommu-testdev,help"], capture_output=True, check=False, timeout=60
+        [*command, "-device", "iommu-testdev,help"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
     )
-    if asked.returncode != 0:
+    if "iommu-testdev options" not in asked.stdout:
         return [], f"{command[0]} has no iommu-testdev: QEMU 11.1 or later is needed"
     return command, ""
 
