@@ -49,6 +49,7 @@ class Recorder(Arena, FlushOps):
         self.events: list[Event] = []
         self.limit: int = cfg["alloc_limit"]
         self.dma_mode: str = cfg["dma_mode"]
+        self.selftest: bool = cfg["selftest_running"]
 
     def take(self) -> list[Event]:
         events, self.events = self.events, []
@@ -85,7 +86,9 @@ class Recorder(Arena, FlushOps):
         self.events.append(["dma_unmap", hex(address), hex(size)])
 
     def warned(self, what: str) -> None:
-        self.events.append(["warn"])
+        # While the kernel's own v7s self-test runs, a switch silences its warning of overlaps.
+        if not (self.selftest and "mapped already" in what):
+            self.events.append(["warn"])
 
     def tlb_flush_all(self) -> None:
         self.events.append(["flush_all"])
