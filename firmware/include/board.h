@@ -2,7 +2,8 @@
 /*
  * Where things are on the board: the address map and the interrupts of QEMU's virt machine.
  *
- * Interrupts are GIC interrupt ids: shared peripheral interrupt n is id 32 + n.
+ * Interrupts are GIC interrupt ids: private peripheral interrupt n is id 16 + n, shared
+ * peripheral interrupt n is id 32 + n.
  */
 #pragma once
 
@@ -22,7 +23,9 @@
 /* Nothing answers here: an access is an external abort. */
 #define NOWHERE_BASE 0x7000000000ul
 
+#define PPI(n) (16 + (n))
 #define SPI(n) (32 + (n))
+#define IRQ_TIMER PPI(14) /* the physical timer of EL1 */
 #define IRQ_SMMU_EVENTQ SPI(74)
 #define IRQ_SMMU_PRIQ SPI(75)
 #define IRQ_SMMU_CMD_SYNC SPI(76)

@@ -11,8 +11,10 @@ typedef void (*irq_handler)(void);
 /* Turns the distributor and this core's interface on, with every interrupt off. */
 void gic_init(void);
 
-/* Sends an edge-triggered shared interrupt to core 0 and to this handler. */
-void gic_enable_edge(unsigned irq, irq_handler handler);
+enum gic_trigger { GIC_LEVEL, GIC_EDGE };
+
+/* Sends an interrupt to core 0 and to this handler. */
+void gic_enable(unsigned irq, enum gic_trigger trigger, irq_handler handler);
 
 /* Takes one pending interrupt and runs its handler; false when there was none. */
 bool gic_dispatch(void);

@@ -49,10 +49,12 @@ static void write_byte_of(uintptr_t reg, unsigned irq, uint32_t value)
     write32(reg, (read32(reg) & ~(0xffu << shift)) | value << shift);
 }
 
-void gic_enable_edge(unsigned irq, irq_handler handler)
+void gic_enable(unsigned irq, enum gic_trigger trigger, irq_handler handler)
 {
+    uint32_t level = read32(GICD_ICFGR(irq)) & ~GICD_ICFGR_EDGE(irq);
+
     handlers[irq] = handler;
-    write32(GICD_ICFGR(irq), read32(GICD_ICFGR(irq)) | GICD_ICFGR_EDGE(irq));
+    write32(GICD_ICFGR(irq), level | (trigger == GIC_EDGE ? GICD_ICFGR_EDGE(irq) : 0));
     write_byte_of(GICD_IPRIORITYR(irq), irq, PRIORITY_DEFAULT);
     write_byte_of(GICD_ITARGETSR(irq), irq, 1);
     write32(GICD_ISENABLER(irq), 1u << (irq % 32));

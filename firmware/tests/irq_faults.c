@@ -152,9 +152,9 @@ int main(void)
     rig_attach(&rig, 1, &table, NULL);
 
     gic_init();
-    gic_enable_edge(IRQ_SMMU_EVENTQ, on_eventq);
-    gic_enable_edge(IRQ_SMMU_GERROR, on_gerror);
-    gic_enable_edge(IRQ_SMMU_CMD_SYNC, on_sync);
+    gic_enable(IRQ_SMMU_EVENTQ, GIC_EDGE, on_eventq);
+    gic_enable(IRQ_SMMU_GERROR, GIC_EDGE, on_gerror);
+    gic_enable(IRQ_SMMU_CMD_SYNC, GIC_EDGE, on_sync);
     smmu_interrupts_set(&rig.smmu, IRQ_CTRL_GERROR | IRQ_CTRL_EVENTQ);
     printf("interrupts: event queue %u, CMD_SYNC %u, global error %u\n", IRQ_SMMU_EVENTQ,
            IRQ_SMMU_CMD_SYNC, IRQ_SMMU_GERROR);
