@@ -86,6 +86,7 @@ class Stream:
             output_bits=min(IPS_BITS[ste.S2PS], ids.output_bits),
             permissions=stage2_permissions(xnx=bool(ids.extras.XNX)),
             start_level=_stage2_start_level(granule_lg2, ste.S2SL0),
+            hierarchical=False,
             ignore_access_flag=bool(ste.S2AFFD),
         )
         space = tlb.space(Tag("S2", self.vmid, None))
@@ -156,7 +157,7 @@ def _half(cd: CD, half: int, ids: IdRegisters) -> Root | None:
         input_bits=64 - (cd.T1SZ if half else cd.T0SZ),
         output_bits=min(IPS_BITS[cd.IPS], ids.output_bits),
         permissions=stage1_permissions(wxn=bool(cd.WXN), pan=bool(cd.PAN)),
-        flat=bool(ids.extras.HAD and (cd.HAD1 if half else cd.HAD0)),
+        hierarchical=not (ids.extras.HAD and (cd.HAD1 if half else cd.HAD0)),
         ignore_access_flag=bool(cd.AFFD),
     )
 

@@ -201,12 +201,12 @@ class TranslationPath:
     ) -> Leaf | Fault:
         self.walks += 1
         if stage2 is None:
-            leaf = walk(self.port.read_u64, root, iova, 1)
+            leaf = walk(self.port.read_u64, root, iova)
             if isinstance(leaf, Leaf):
                 return leaf
             return _stage1_fault(transaction, stage1, leaf, kind, leaf.address)
         fetch = _NestedFetch(self, transaction, stage2, kind)
-        leaf = walk(fetch, root, iova, 1)
+        leaf = walk(fetch, root, iova)
         if isinstance(leaf, Leaf):
             return leaf
         return fetch.fault or _stage1_fault(transaction, stage1, leaf, kind, fetch.pa)
@@ -244,7 +244,7 @@ class TranslationPath:
                 *(transaction, stage2, ipa, kind, fetch_class, None, "outside S2T0SZ's range"),
             )
         self.walks += 1
-        leaf = walk(self.port.read_u64, stage2.root, ipa, 2)
+        leaf = walk(self.port.read_u64, stage2.root, ipa)
         if isinstance(leaf, WalkFault):
             reason = _REASONS[leaf.kind].format(leaf.address)
             code = _WALK_EVENTS[leaf.kind]

@@ -18,10 +18,8 @@ from typing import NamedTuple
 from smmu_emu.transaction import INSTRUCTION, PRIVILEGED, WRITE
 
 VALID = 1 << 0
-TABLE_OR_PAGE = 1 << 1
 AF = 1 << 10
 NOT_GLOBAL = 1 << 11
-CONTIGUOUS = 1 << 52
 _LOW48 = (1 << 48) - 1
 
 Fetch = Callable[[int], "int | None"]
@@ -63,22 +61,30 @@ class Leaf(NamedTuple):
 class Root(NamedTuple):
     """Where and how a walk starts: the parameters of one half of stage 1, or of stage 2.
 
-    ``output_bits`` limits every address a descriptor may give; ``permissions`` is indexed by the
-    four (stage 2: XN and S2AP) permission bits of a leaf, see `stage1_permissions` and
-    `stage2_permissions`.
+    Addresses of ``input_bits`` bits are looked up from ``table`` on ``start_level``;
+    ``output_bits`` limits every address that a descriptor may give. ``permissions`` is indexed by
+    the four permission bits of a leaf, see `stage1_permissions` and `stage2_permissions`.
+    ``hierarchical`` is the mask of a table descriptor's bits that count (APTable, PXNTable,
+    UXNTable). The masks and shifts after it follow from the rest.
     """
 
     table: int
     granule_lg2: int
     input_bits: int
     start_level: int
-    start_shift: int
     output_bits: int
     first_block_level: int
     wide: bool
-    flat: bool
     ignore_access_flag: bool
     permissions: tuple[int, ...]
+    hierarchical: int
+    start_shift: int
+    input_mask: int
+    index_mask: int
+    table_mask: int
+
+
+_HIERARCHICAL = 0b1111 << 59
 
 
 def make_root(
@@ -89,14 +95,14 @@ def make_root(
     output_bits: int,
     permissions: tuple[int, ...],
     start_level: int | None = None,
-    flat: bool = False,
+    hierarchical: bool = True,
     ignore_access_flag: bool = False,
 ) -> Root:
     """Work out the geometry of a walk.
 
     ``base`` is aligned down to the size of the start table as hardware does. ``start_level`` is
-    given for stage 2, where tables may be concatenated; stage 1 derives it from ``input_bits``.
-    ``flat`` ignores the hierarchical controls of table descriptors (HAD).
+    given for stage 2, where start tables may be concatenated; stage 1 derives it from
+    ``input_bits``. ``hierarchical`` False is for stage 2 and for HAD.
 
     Spec: DDI 0487 D8.2.5 to D8.2.9.
     """
@@ -112,52 +118,49 @@ def make_root(
         granule_lg2=granule_lg2,
         input_bits=input_bits,
         start_level=start_level,
-        start_shift=start_shift,
         output_bits=output_bits,
         first_block_level=1 if granule_lg2 == 12 or wide else 2,
         wide=wide,
-        flat=flat,
         ignore_access_flag=ignore_access_flag,
         permissions=permissions,
+        hierarchical=_HIERARCHICAL if hierarchical else 0,
+        start_shift=start_shift,
+        input_mask=(1 << input_bits) - 1,
+        index_mask=(1 << granule_lg2) - 8,
+        table_mask=_LOW48 & -(1 << granule_lg2),
     )
 
 
-def walk(fetch: Fetch, root: Root, address: int, stage: int) -> Leaf | WalkFault:
+def walk(fetch: Fetch, root: Root, address: int) -> Leaf | WalkFault:
     """Walk the tables of ``root`` for ``address``, whose bits from ``input_bits`` up do not count.
 
     The caller has checked that the address is in range (it knows about tags and halves).
 
     Spec: DDI 0487 D8.2; order of checks D8.15.5, IHI 0070 7.3.22.
     """
-    granule_lg2 = root.granule_lg2
-    output_bits = root.output_bits
-    first_block_level = root.first_block_level
-    wide = root.wide
-    level = root.start_level
-    shift = root.start_shift
+    # fmt: off
+    (table, granule_lg2, _, level, output_bits, first_block_level, wide, ignore_access_flag,
+     permissions, hierarchical, shift, input_mask, index_mask, table_mask) = root
+    # fmt: on
     stride = granule_lg2 - 3
-    index_mask = (1 << granule_lg2) - 8
-    table_mask = _LOW48 & -(1 << granule_lg2)
-    hierarchy = 0
-    where = root.table + ((address & (1 << root.input_bits) - 1) >> shift << 3)
+    tables = 0
+    where = table + ((address & input_mask) >> shift << 3)
     while True:
         descriptor = fetch(where)
         if descriptor is None:
             return WalkFault(WalkFaultKind.NO_DESCRIPTOR, level, where)
-        if level == 3:
-            if descriptor & 3 != 3:
+        if descriptor & 3 != 3:
+            if not descriptor & VALID or not first_block_level <= level < 3:
                 return WalkFault(WalkFaultKind.TRANSLATION, level, where)
             break
-        if descriptor & 3 != 3:
-            if not descriptor & VALID or level < first_block_level:
-                return WalkFault(WalkFaultKind.TRANSLATION, level, where)
+        if level == 3:
             break
         table = descriptor & table_mask
         if wide:
             table |= (descriptor & 0xF000) << 36
         if table >> output_bits:
             return WalkFault(WalkFaultKind.ADDRESS_SIZE, level, where)
-        hierarchy |= descriptor
+        tables |= descriptor
         level += 1
         shift -= stride
         where = table + (address >> shift - 3 & index_mask)
@@ -166,14 +169,14 @@ def walk(fetch: Fetch, root: Root, address: int, stage: int) -> Leaf | WalkFault
         page |= (descriptor & 0xF000) << 36
     if page >> output_bits:
         return WalkFault(WalkFaultKind.ADDRESS_SIZE, level, where)
-    if not descriptor & AF and not root.ignore_access_flag:
+    if not descriptor & AF and not ignore_access_flag:
         return WalkFault(WalkFaultKind.ACCESS_FLAG, level, where)
     bits = descriptor >> 51 & 0b1100 | descriptor >> 6 & 0b11
-    if stage == 1 and not root.flat:
-        # APTable[1] and XNTable add a restriction, APTable[0] takes unprivileged access away.
-        bits |= hierarchy >> 57 & 0b1100 | hierarchy >> 61 & 0b10
-        bits &= ~(hierarchy >> 61 & 0b01)
-    return Leaf(page, shift, level, root.permissions[bits], descriptor, where)
+    tables &= hierarchical
+    if tables:
+        # APTable[1], PXNTable and UXNTable forbid more; APTable[0] takes AP[1]'s access away.
+        bits = (bits | tables >> 57 & 0b1100 | tables >> 61 & 0b10) & ~(tables >> 61 & 0b01)
+    return Leaf(page, shift, level, permissions[bits], descriptor, where)
 
 
 def _byte(*, unprivileged: tuple[bool, bool, bool], privileged: tuple[bool, bool, bool]) -> int:
