@@ -1,0 +1,318 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A generic PCIe host: ECAM, functions with type 0 headers, and the windows their BARs decode in.
+
+Spec: PCI Local Bus 3.0 chapter 6 (configuration space), PCI Express 4.0 7.2.2 (ECAM). As in QEMU's
+virt, functions sit on a root bus without bridges: bus 0, and here any other bus too, so that large
+requester IDs can be had. They have no capabilities, so bytes 0x40 to 0xff are zero, and no extended
+configuration space: those reads give all ones, as reads of absent functions do. Left out: I/O
+space, INTx, MSI, bridges, expansion ROMs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from smmu_emu.bits import Bits, Word
+from smmu_emu.devices.reporter import Report, ignore
+from smmu_emu.errors import ConfigurationError
+from smmu_emu.memory import MmioDevice, PhysicalMemory
+from smmu_emu.port import DmaPort, Translator
+
+ECAM_SIZE = 1 << 28
+HEADER_SIZE = 0x100
+QEMU_SUBSYSTEM = (0x1AF4, 0x1100)
+"""Subsystem vendor and device of functions that ask for none, as in QEMU."""
+
+
+class COMMAND(Word, bits=16):
+    """Spec: PCI 3.0 6.2.2."""
+
+    IO_SPACE = Bits(0)
+    MEMORY_SPACE = Bits(1)
+    BUS_MASTER = Bits(2)
+    SERR_ENABLE = Bits(8)
+    INTERRUPT_DISABLE = Bits(10)
+
+
+class Field(NamedTuple):
+    """One register of the header: offset and size in bytes, and the bits software may write."""
+
+    offset: int
+    size: int
+    writable: int = 0
+
+
+HEADER = {
+    "VENDOR_ID": Field(0x00, 2),
+    "DEVICE_ID": Field(0x02, 2),
+    "COMMAND": Field(0x04, 2, writable=COMMAND.mask()),
+    "STATUS": Field(0x06, 2),
+    "REVISION_ID": Field(0x08, 1),
+    "CLASS_CODE": Field(0x09, 3),
+    "CACHE_LINE_SIZE": Field(0x0C, 1, writable=0xFF),
+    "LATENCY_TIMER": Field(0x0D, 1),
+    "HEADER_TYPE": Field(0x0E, 1),
+    "SUBSYSTEM_VENDOR_ID": Field(0x2C, 2),
+    "SUBSYSTEM_ID": Field(0x2E, 2),
+    "INTERRUPT_LINE": Field(0x3C, 1, writable=0xFF),
+    "INTERRUPT_PIN": Field(0x3D, 1),
+}
+"""Type 0 header without BARs. Spec: PCI 3.0 figure 6-1. PCIe wires the latency timer to zero."""
+
+MULTIFUNCTION = 0x80
+
+
+class Bar(NamedTuple):
+    """A base address register, and the registers of the function behind it.
+
+    ``number`` is 0 to 5, ``size`` a power of two, in bytes; ``wide`` BARs have 64 bits and take the
+    next number as well.
+    """
+
+    number: int
+    size: int
+    device: MmioDevice
+    wide: bool = False
+    prefetchable: bool = False
+
+
+class Function:
+    """One PCI function: configuration space, BARs, and the requester ID once it has a place.
+
+    ``requester_id`` is ``bus << 8 | device << 3 | function``: the StreamID of its DMA.
+    """
+
+    def __init__(
+        self,
+        vendor_id: int,
+        device_id: int,
+        class_code: int,
+        *,
+        subsystem: tuple[int, int] = QEMU_SUBSYSTEM,
+        bars: Sequence[Bar] = (),
+        name: str = "function",
+    ) -> None:
+        self.name = name
+        self.requester_id = 0
+        self.bars = tuple(bars)
+        self._dma: DmaPort | None = None
+        self.changed: Callable[[], None] = lambda: None
+        self._reset_values = bytearray(HEADER_SIZE)
+        self._writable = bytearray(HEADER_SIZE)
+        for field in HEADER.values():
+            _put(self._writable, field.offset, field.size, field.writable)
+        for bar in self.bars:
+            self._add_bar(bar)
+        self.preset("VENDOR_ID", vendor_id)
+        self.preset("DEVICE_ID", device_id)
+        self.preset("CLASS_CODE", class_code)
+        self.preset("SUBSYSTEM_VENDOR_ID", subsystem[0])
+        self.preset("SUBSYSTEM_ID", subsystem[1])
+        self.space = bytearray(self._reset_values)
+
+    def _add_bar(self, bar: Bar) -> None:
+        if bar.size < 16 or bar.size & bar.size - 1 or not 0 <= bar.number < 6 - bar.wide:
+            raise ConfigurationError(f"{self.name}: no BAR {bar.number} of {bar.size:#x} bytes")
+        offset = 0x10 + 4 * bar.number
+        width = 8 if bar.wide else 4
+        _put(self._writable, offset, width, (1 << 8 * width) - bar.size)
+        self._reset_values[offset] = bar.wide << 2 | bar.prefetchable << 3
+
+    def preset(self, name: str, value: int) -> None:
+        """Give a register of the header the value that it has after reset, and now."""
+        field = HEADER[name]
+        _put(self._reset_values, field.offset, field.size, value)
+        self.space = bytearray(self._reset_values)
+
+    def reset(self) -> None:
+        """Configuration space as after power-on; functions with state of their own extend this."""
+        self.space[:] = self._reset_values
+        self.changed()
+
+    def get(self, name: str) -> int:
+        """A register of the header."""
+        field = HEADER[name]
+        return int.from_bytes(self.space[field.offset : field.offset + field.size], "little")
+
+    @property
+    def dma(self) -> DmaPort:
+        """The way to memory, through the translation unit.
+
+        Raises: ConfigurationError while the function is on no host.
+        """
+        if self._dma is None:
+            raise ConfigurationError(f"{self.name} is on no PCIe host yet: add it to one")
+        return self._dma
+
+    def connect(self, requester_id: int, dma: DmaPort, changed: Callable[[], None]) -> None:
+        """Take a place on a host, which wants to hear of changes to BARs and command register."""
+        self.requester_id = requester_id
+        self._dma = dma
+        self.changed = changed
+
+    @property
+    def bus_master(self) -> bool:
+        """Whether software lets this function start transactions."""
+        return bool(self.get("COMMAND") & COMMAND.mask("BUS_MASTER"))
+
+    def config_read(self, offset: int, size: int) -> int:
+        """A read of configuration space."""
+        return int.from_bytes(self.space[offset : offset + size], "little")
+
+    def config_write(self, offset: int, size: int, value: int) -> None:
+        """A write of configuration space; only writable bits change."""
+        for position in range(offset, min(offset + size, HEADER_SIZE)):
+            mask = self._writable[position]
+            self.space[position] = self.space[position] & ~mask | value & mask
+            value >>= 8
+        self.changed()
+
+    def decoded(self) -> list[tuple[int, int, MmioDevice]]:
+        """What its BARs answer now: (first address, address after the last, registers)."""
+        if not self.get("COMMAND") & COMMAND.mask("MEMORY_SPACE"):
+            return []
+        bases = map(self.bar_address, self.bars)
+        return [
+            (base, base + bar.size, bar.device) for base, bar in zip(bases, self.bars, strict=True)
+        ]
+
+    def bar_address(self, bar: Bar) -> int:
+        """Where in memory space software put this BAR, whether it is decoded or not."""
+        return self.config_read(0x10 + 4 * bar.number, 8 if bar.wide else 4) & -bar.size
+
+
+def _put(space: bytearray, offset: int, size: int, value: int) -> None:
+    space[offset : offset + size] = value.to_bytes(size, "little")
+
+
+class PcieHost:
+    """The functions of one host. `ecam` and `aperture` are what the memory map holds.
+
+    DMA of its functions goes to ``memory`` through ``translator``; their requester IDs are its
+    StreamIDs.
+    """
+
+    def __init__(self, memory: PhysicalMemory, translator: Translator | None) -> None:
+        self._memory = memory
+        self._translator = translator
+        self.functions: dict[int, Function] = {}
+        self._spans: list[tuple[int, int, MmioDevice]] = []
+        self.ecam = Ecam(self)
+
+    def aperture(self, base: int, report: Report = ignore) -> Aperture:
+        """The window of memory space at CPU and PCI address ``base``."""
+        return Aperture(self, base, report)
+
+    def add(self, function: Function, address: str | None = None) -> None:
+        """Put a function at ``address`` ("00:02.0"), or at the first free device of bus 0.
+
+        Raises: ConfigurationError for an address that is none, taken, or impossible.
+        """
+        requester_id = self._free_address() if address is None else parse_address(address)
+        place = format_address(requester_id)
+        if requester_id in self.functions:
+            raise ConfigurationError(f"PCI {place} is taken by {self.functions[requester_id].name}")
+        first = requester_id & ~7
+        if requester_id != first:
+            if first not in self.functions:
+                raise ConfigurationError(f"PCI {place} needs a function {format_address(first)}")
+            self.functions[first].preset("HEADER_TYPE", MULTIFUNCTION)
+            function.preset("HEADER_TYPE", MULTIFUNCTION)
+        dma = DmaPort(self._memory, self._translator, requester_id, function.name)
+        function.connect(requester_id, dma, self._remap)
+        self.functions[requester_id] = function
+        self._remap()
+
+    def reset(self) -> None:
+        """Power-on state of every function."""
+        for function in self.functions.values():
+            function.reset()
+
+    def find(self, address: int, size: int) -> tuple[MmioDevice, int] | None:
+        """The registers that answer all of an access to memory space, and the offset in them."""
+        for first, end, device in self._spans:
+            if first <= address and address + size <= end:
+                return device, address - first
+        return None
+
+    def _remap(self) -> None:
+        functions = self.functions
+        self._spans = [span for rid in sorted(functions) for span in functions[rid].decoded()]
+
+    def _free_address(self) -> int:
+        for device in range(32):
+            if device << 3 not in self.functions:
+                return device << 3
+        raise ConfigurationError("all 32 devices of PCI bus 0 are taken; name another bus")
+
+
+class Ecam:
+    """Configuration space of 256 buses, 4 KiB a function. Spec: PCIe 4.0 7.2.2."""
+
+    def __init__(self, host: PcieHost) -> None:
+        self._host = host
+
+    def read(self, offset: int, size: int) -> int:
+        """A configuration read; all ones where no function answers."""
+        function = self._host.functions.get(offset >> 12)
+        register = offset & 0xFFF
+        if function is None or register + size > HEADER_SIZE:
+            return (1 << 8 * size) - 1
+        return function.config_read(register, size)
+
+    def write(self, offset: int, size: int, value: int) -> None:
+        """A configuration write; nothing happens where no function answers."""
+        function = self._host.functions.get(offset >> 12)
+        register = offset & 0xFFF
+        if function is not None and register + size <= HEADER_SIZE:
+            function.config_write(register, size, value)
+
+
+class Aperture:
+    """A window of memory space: an access goes to the BAR that decodes it.
+
+    Where none does, reads give all ones, as a host bridge answers an Unsupported Request. That is
+    told, since it mostly means that a BAR or the command register was forgotten.
+    """
+
+    def __init__(self, host: PcieHost, base: int, report: Report = ignore) -> None:
+        self._host = host
+        self._base = base
+        self.report = report
+
+    def read(self, offset: int, size: int) -> int | None:
+        """A memory read by the CPU or by a device behind the host."""
+        target = self._host.find(self._base + offset, size)
+        if target is None:
+            self.report(offset, "read that no BAR decodes")
+            return (1 << 8 * size) - 1
+        return target[0].read(target[1], size)
+
+    def write(self, offset: int, size: int, value: int) -> bool | None:
+        """A memory write by the CPU or by a device behind the host."""
+        target = self._host.find(self._base + offset, size)
+        if target is None:
+            self.report(offset, "write that no BAR decodes")
+            return None
+        return target[0].write(target[1], size, value)
+
+
+_ADDRESS = re.compile(r"(?:([0-9a-f]{1,2}):)?([0-9a-f]{1,2})\.([0-7])", re.IGNORECASE)
+
+
+def parse_address(text: str) -> int:
+    """Requester ID of "bus:device.function", hexadecimal; the bus may be left out.
+
+    Raises: ConfigurationError if ``text`` is no such address.
+    """
+    match = _ADDRESS.fullmatch(text)
+    if match is None or int(match[2], 16) > 31:
+        raise ConfigurationError(f"{text!r} is no PCI address such as 00:02.0")
+    return int(match[1] or "0", 16) << 8 | int(match[2], 16) << 3 | int(match[3])
+
+
+def format_address(requester_id: int) -> str:
+    """ "bus:device.function" of a requester ID."""
+    return f"{requester_id >> 8:02x}:{requester_id >> 3 & 31:02x}.{requester_id & 7}"
