@@ -76,6 +76,17 @@ class FlushOps:
             add(gather, (iova + page * granule) & ULONG_MAX, granule)
 
 
+class _Nobody(FlushOps):
+    """Listens to nothing, and is not called once a leaf for it."""
+
+    def tlb_add_pages(
+        self, gather: IotlbGather | None, iova: int, granule: int, count: int
+    ) -> None:
+        """Ignore a run."""
+
+
+NOBODY = _Nobody()
+
 FlushEvent = tuple[str, int, int, int]
 
 

@@ -116,9 +116,9 @@ class Arena(TableMemory):
             if size is None or size <= 0:
                 raise TableMemoryError("an arena without a buffer needs a size in bytes")
             buffer = mmap.mmap(-1, -(-size // 0x1000) * 0x1000)
-            self._clean = True
+            clean = True
         else:
-            self._clean = False
+            clean = False
             if size is not None:
                 buffer = memoryview(buffer).cast("B")
                 if size > len(buffer):
@@ -131,6 +131,7 @@ class Arena(TableMemory):
         self.live: dict[int, int] = {}
         self._next = base
         self._end = base + self.size
+        self._dirty = base if clean else self._end  # memory below may hold something
         self._free: dict[int, list[int]] = {}
         self._gaps: list[tuple[int, int]] = []
 
@@ -166,7 +167,7 @@ class Arena(TableMemory):
                 if address != start:
                     self._gaps.append((start, address))
                 self._next = address + size
-                if not self._clean:
+                if address < self._dirty:
                     self._zero(address, size)
         self.live[address] = size
         return address
@@ -179,10 +180,16 @@ class Arena(TableMemory):
         if self.live.get(address) != size:
             self._bad_free(address, size)
         del self.live[address]
-        if self.reuse:
+        if not self.reuse:
+            return
+        if self.live:
             self._free.setdefault(size, []).append(address)
+        else:
+            self._start_over()
 
     def alloc_run(self, size: int, count: int) -> int | None:
+        if type(self).alloc is not Arena.alloc:
+            return None  # a subclass that watches allocations wants to see each of them
         address = self._next
         last = address + size * count
         if self._free.get(size) or address & (size - 1) or last > self._end:
@@ -190,6 +197,13 @@ class Arena(TableMemory):
         self._next = last
         self.live.update(dict.fromkeys(range(address, last, size), size))
         return address
+
+    def _start_over(self) -> None:
+        """Hand out memory from the start again: nothing is live."""
+        self._dirty = max(self._dirty, self._next)
+        self._next = self.base
+        self._free.clear()
+        self._gaps.clear()
 
     def _bad_free(self, address: int, size: int) -> None:
         live = self.live.get(address)

@@ -28,7 +28,7 @@ from pgtable.errors import (
     PartialUnmapError,
     TableFreedError,
 )
-from pgtable.flush import FlushOps, IotlbGather
+from pgtable.flush import NOBODY, IotlbGather
 from pgtable.memory import TableMemory
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class PageTable(Generic[R_co]):
         self.warnings = 0
         self.freed = False
         self.on_freed: Callable[[], None] | None = None
-        tlb = cfg.tlb if cfg.tlb is not None else FlushOps()
+        tlb = cfg.tlb if cfg.tlb is not None else NOBODY
         self._tlb_add_page = tlb.tlb_add_page
         self._tlb_add_pages = tlb.tlb_add_pages
         self._tlb_flush_walk = tlb.tlb_flush_walk
@@ -162,16 +162,11 @@ class PageTable(Generic[R_co]):
         Raises: BadRangeError, NoAccessError, AlreadyMappedError, OutOfTableMemoryError,
         TableDamagedError.
         """
-        iova, paddr, size = index(iova), index(paddr), index(size)
+        iova, paddr, size, prot = index(iova), index(paddr), index(size), int(index(prot))
         bitmap = self.cfg.pgsize_bitmap if pgsize is None else self._one_size(pgsize)
         smallest = bitmap & -bitmap
         if not prot & 3:
-            raise NoAccessError(
-                f"map at {iova:#x}: prot {Prot(prot & 0x3F)!r} has neither READ nor WRITE",
-                iova=iova,
-                paddr=paddr,
-                size=size,
-            )
+            self._no_access(iova, paddr, size, prot)
         if (iova | paddr | size) & (smallest - 1) or size <= 0 or not self._fits(iova, size, paddr):
             self._bad_range("map", iova, size, smallest, paddr)
         if size > smallest and bitmap != smallest:
@@ -179,8 +174,10 @@ class PageTable(Generic[R_co]):
             for run in self.runs(iova, size):
                 self._already_mapped(run, iova, paddr, size)
         done = 0
+        page, count = smallest, 1
         while done < size:
-            page, count = pick_pages(bitmap, iova + done, paddr + done, size - done)
+            if size != smallest:
+                page, count = pick_pages(bitmap, iova + done, paddr + done, size - done)
             ret, mapped = self._map_run(iova + done, paddr + done, page, count, prot)
             done += mapped
             if ret or not mapped:
@@ -199,12 +196,15 @@ class PageTable(Generic[R_co]):
         smallest = bitmap & -bitmap
         if (iova | size) & (smallest - 1) or size <= 0 or not self._fits(iova, size, 0):
             self._bad_range("unmap", iova, size, smallest, None)
-        if size != smallest or (leaf := self.leaf_at(iova)) is None or leaf[1] != size:
-            self._check_mapped(iova, size)
+        if size == smallest and self._is_leaf(iova, size):
+            unmapped = self.unmap_pages(iova, size, 1, gather)
+            if unmapped:
+                return
+        self._check_mapped(iova, size)
         done = 0
         while done < size:
             page, count = pick_pages(bitmap, iova + done, iova + done, size - done)
-            unmapped = self.unmap_pages(iova + done, page, count, gather)
+            unmapped = self._unmap_run(iova + done, page, count, gather)
             if not unmapped:
                 raise NotMappedError(
                     f"unmap stopped at {iova + done:#x}", iova=iova + done, size=size, done=done
@@ -216,6 +216,15 @@ class PageTable(Generic[R_co]):
     ) -> tuple[int, int]:
         """`map_pages`, possibly over several tables at once; for checked arguments only."""
         return self.map_pages(iova, paddr, pgsize, pgcount, prot)
+
+    def _unmap_run(self, iova: int, pgsize: int, pgcount: int, gather: IotlbGather | None) -> int:
+        """`unmap_pages`, possibly over several tables at once; for checked ranges only."""
+        return self.unmap_pages(iova, pgsize, pgcount, gather)
+
+    def _is_leaf(self, iova: int, size: int) -> bool:
+        """Say whether a leaf of this very size maps an aligned address."""
+        leaf = self.leaf_at(iova)
+        return leaf is not None and leaf[1] == size
 
     def _fits(self, iova: int, size: int, paddr: int) -> bool:
         """Say whether both whole ranges lie within the input and output sizes."""
@@ -229,6 +238,14 @@ class PageTable(Generic[R_co]):
             sizes = page_sizes(self.cfg.pgsize_bitmap)
             raise BadRangeError(f"pgsize {pgsize:#x}: this table has {sizes}", iova=0, size=pgsize)
         return pgsize
+
+    def _no_access(self, iova: int, paddr: int, size: int, prot: int) -> NoReturn:
+        raise NoAccessError(
+            f"map at {iova:#x}: prot {Prot(prot & 0x3F)!r} has neither READ nor WRITE",
+            iova=iova,
+            paddr=paddr,
+            size=size,
+        )
 
     def _bad_range(
         self, what: str, iova: int, size: int, smallest: int, paddr: int | None

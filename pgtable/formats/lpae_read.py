@@ -19,6 +19,7 @@ from pgtable.table import DIRTY_NO_CLEAR, U64, DirtyBitmap, R_co, Run
 
 if TYPE_CHECKING:
     from pgtable.formats.common import Index
+    from pgtable.memory import Words
     from pgtable.table import Addresses
 
 RDONLY = 1 << 7
@@ -45,6 +46,19 @@ class LpaeReader(LpaeTables[R_co]):
         if self._wide:
             return self.decode(pte) | offset
         return pte & ADDRESS | offset
+
+    def _is_leaf(self, iova: int, size: int) -> bool:
+        if size != 1 << self._page_shift:
+            return super()._is_leaf(iova, size)
+        words = self._words
+        tables = self._tables
+        table: int | None = self._root
+        for shift, mask in self._path:
+            table = tables.get(words[table + (iova >> shift & mask)])  # type: ignore[operator]
+            if table is None:
+                return super()._is_leaf(iova, size)
+        pte = words[table + (iova >> self._page_shift & self._page_mask)]  # type: ignore[operator]
+        return pte & 3 == self.page_kind
 
     def _phys_slow(self, iova: int) -> int:
         found = self._find(iova)
@@ -175,6 +189,16 @@ class LpaeReader(LpaeTables[R_co]):
             for start, count in stretches(leaf):
                 yield Run(first + start << shift, 1 << shift, count)
             return
+        if level == LAST - 1 and len(entries) > 1 and low & (1 << shift) - 1 == 0:
+            flat = self._flat(at, min(len(entries), (high >> shift) - first))
+            if flat is not None:
+                page = self._page_shift
+                for start, count in stretches(flat & TYPE == self.page_kind):
+                    yield Run(low + (start << page), 1 << page, count)
+                covered = len(flat) << page
+                if low + covered < high:
+                    yield from self._runs(table, level, low + covered, high, seen)
+                return
         spans = [(start, count, True) for start, count in stretches(leaf)]
         spans += [(i, 1, False) for i in np.flatnonzero(kind == TABLE).tolist()]
         for start, count, is_leaf in sorted(spans):
@@ -187,6 +211,25 @@ class LpaeReader(LpaeTables[R_co]):
                 yield from self._runs(
                     child, level + 1, max(low, lowest), min(high, lowest + (1 << shift)), seen
                 )
+
+    def _flat(self, word: int, count: int) -> Words | None:
+        """Return the leaves under `count` entries of the last but one level as one array.
+
+        None unless all of the entries are tables of this writer, one after the other in memory:
+        then a great many leaves can be looked at, or written, in one step.
+        """
+        if count < 2:
+            return None
+        ptes = self._array[word : word + count]
+        pte = int(ptes[0])
+        table = self._tables.get(pte)
+        if table is None or pte + (count * self.table_size) >> 64:
+            return None
+        if not np.array_equal(ptes, self._table_steps[:count] + np.uint64(pte)):
+            return None
+        if not all(map(self._tables.__contains__, ptes.tolist())):
+            return None
+        return self._array[table : table + (count << self.geometry.bits)]
 
     # --- dirty tracking -------------------------------------------------------------------
 

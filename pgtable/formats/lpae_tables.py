@@ -13,7 +13,7 @@ import numpy as np
 
 from pgtable.config import ENOMEM, PageTableConfig, Quirk
 from pgtable.errors import OutOfTableMemoryError, TableMemoryError
-from pgtable.formats.common import TreeTable
+from pgtable.formats.common import TreeTable, steps
 from pgtable.formats.lpae_config import LEVELS, SZ_64K, Geometry
 from pgtable.memory import TableMemory
 from pgtable.table import R_co
@@ -78,6 +78,7 @@ class LpaeTables(TreeTable[R_co]):
         self._path = tuple((g.shift(n), g.mask(n)) for n in range(g.start_level, LAST))
         self._page_mask = g.mask(LAST)
         self._page_shift = g.shift(LAST)
+        self._table_steps = steps(1 << g.bits, self._page_shift)
         self._plans: dict[int, Plan] = {}
         for level in range(g.start_level, LEVELS):
             size = 1 << g.shift(level)
