@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Taking exceptions to EL1: what the engine leaves to us.
+
+IRQs are not here: the engine takes them by itself (as virtual IRQs, which EL1 cannot tell apart).
+
+Reference: DDI 0487 D1.3 (taking an exception: AArch64.TakeException), D1.3.1.6 (vector offsets),
+D24.2.36 (ESR_EL1).
+"""
+
+from __future__ import annotations
+
+from smmu_emu.cpu.engine import PC, SP, Engine
+from smmu_emu.cpu.names import SYSTEM
+
+EC_UNKNOWN = 0x00
+EC_WFX = 0x01
+EC_HVC, EC_SMC = 0x16, 0x17
+EC_INSTRUCTION_ABORT_LOWER, EC_INSTRUCTION_ABORT = 0x20, 0x21
+EC_PC_ALIGNMENT = 0x22
+EC_DATA_ABORT_LOWER, EC_DATA_ABORT = 0x24, 0x25
+IL = 1 << 25
+FAR_NOT_VALID = 1 << 10
+SYNCHRONOUS_EXTERNAL_ABORT = 0x10
+
+_CLASSES = {
+    0x00: "undefined instruction",
+    0x07: "floating point is off",
+    0x0E: "illegal execution state",
+    0x15: "SVC",
+    0x18: "trapped system register",
+    0x20: "instruction abort from EL0",
+    0x21: "instruction abort",
+    0x22: "PC alignment fault",
+    0x24: "data abort from EL0",
+    0x25: "data abort",
+    0x26: "SP alignment fault",
+    0x3C: "BRK",
+}
+_SPSR, _SCTLR = SYSTEM["SPSR_EL1"], SYSTEM["SCTLR_EL1"]
+_NZCV, _PAN, _SPAN = 0xF000_0000, 1 << 22, 1 << 23
+_EL1H, _DAIF = 5, 0x3C0
+_AARCH32 = 1 << 4
+
+
+def describe(esr: int) -> str:
+    """A syndrome in words."""
+    name = _CLASSES.get(esr >> 26, f"exception class {esr >> 26:#x}")
+    return f"{name} (ESR {esr:#010x})"
+
+
+class Vectors:
+    """Enters EL1's vectors, and notices when that leads nowhere."""
+
+    def __init__(self, engine: Engine, model: str) -> None:
+        self._engine = engine
+        self._has_pan = model == "max"
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget what was taken before."""
+        self._last: tuple[int, ...] = ()
+        self._taken_at = -2
+
+    def enter(self, esr: int, far: int | None, return_address: int, instructions: int) -> str:
+        """Take a synchronous exception from the present level to EL1.
+
+        ``instructions`` is how many were begun so far. Answers why the core can never get any
+        further, or an empty string.
+        """
+        engine = self._engine
+        pstate = engine.get("PSTATE")
+        if pstate & _AARCH32:
+            return "the guest entered AArch32 state, which is not modelled"
+        from_el0 = not pstate & 0xC
+        vector = engine.get("VBAR_EL1") + (0x400 if from_el0 else 0x200 if pstate & 1 else 0)
+        if not pstate & 1:
+            engine.set("SP_EL0", engine.registers[SP])
+            engine.registers[SP] = engine.get("SP_EL1")
+        engine.set("ELR_EL1", return_address)
+        engine.set("ESR_EL1", esr)
+        if far is not None:
+            engine.set("FAR_EL1", far)
+        engine.set("PSTATE", pstate & _NZCV | self._pan(pstate) | _DAIF | _EL1H)
+        engine.registers[PC] = vector
+        engine.set_system(_SPSR, pstate)
+        return self._loop((esr, far or 0, return_address, pstate, vector), instructions)
+
+    def _pan(self, pstate: int) -> int:
+        if self._has_pan and not self._engine.get_system(_SCTLR) & _SPAN:
+            return _PAN
+        return pstate & _PAN
+
+    def _loop(self, entry: tuple[int, ...], instructions: int) -> str:
+        """The same exception twice with nothing executed between: it will be taken for ever."""
+        idle = instructions - self._taken_at <= 1
+        again = idle and entry == self._last
+        self._last, self._taken_at = entry, instructions
+        if not again:
+            return ""
+        esr, far, return_address, _, vector = entry
+        return (
+            f"exception loop: {describe(esr)} at {return_address:#x}, address {far:#x}, "
+            f"and again at its vector {vector:#x}"
+        )

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Where Unicorn keeps what its interface does not show: found by looking, never assumed.
+
+Three things are wanted in a nanosecond or without any interface at all: the instruction counter and
+limit of the running slice, the general registers and PC, and the syndrome of the last exception.
+They lie at constant places for one build of the library. A scratch engine is made to leave marks
+there, and the marks are searched for; memory is only looked at through a system call that answers
+with an error where a wild pointer would end the process.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import struct
+from functools import cache
+from typing import Any, NamedTuple
+
+from smmu_emu.cpu import abi
+from smmu_emu.errors import EmulatorError
+
+_WORDS = 256
+"""How much of uc_struct is searched, in 64-bit words."""
+_REACH = 0x10000
+"""How far behind a pointer in uc_struct the registers may lie, in bytes."""
+_MARKS = [0x5A5A_0000_0000_0000 + i * 0x01_0101_0101 for i in range(29)]
+_PC_MARK = 0x1234_5678_9ABC
+_NOP, _SVC = 0xD503_201F, 0xD400_0001
+
+
+class Layout(NamedTuple):
+    """Word indexes into uc_struct, and byte offsets from what they point to.
+
+    ``registers`` is X0 to X30, SP and PC, 33 words of 64 bits; ``syndrome`` counts from there: a
+    32-bit syndrome, FAR 8 bytes on, the target exception level 16 bytes on.
+    """
+
+    counter: int
+    limit: int
+    cpu: int
+    registers: int
+    syndrome: int
+
+
+class _Peeker:
+    """Reads this process's memory, and answers None where there is none."""
+
+    def __init__(self) -> None:
+        self._libc = ctypes.CDLL(None, use_errno=True)
+        self._read, self._write = os.pipe()
+
+    def close(self) -> None:
+        os.close(self._read)
+        os.close(self._write)
+
+    def peek(self, address: int, size: int) -> bytes:
+        """Up to ``size`` bytes (64 KiB at most) at ``address``: as many as are there."""
+        pointer, length = ctypes.c_void_p(address), ctypes.c_size_t(size)
+        written = self._libc.write(self._write, pointer, length)
+        return os.read(self._read, written) if written > 0 else b""
+
+
+@cache
+def find_layout() -> Layout:
+    """The layout of the Unicorn library in this process.
+
+    Raises: EmulatorError when this build keeps things where they cannot be found.
+    """
+    from unicorn import arm64_const
+
+    uc = abi.open_engine()
+    uc.ctl_exits_enabled(True)
+    uc.mem_map(0x1000, 0x1000)
+    uc.mem_write(0x1000, struct.pack("<5I", _NOP, _NOP, _NOP, _SVC | 0x1234 << 5, _NOP))
+    peeker = _Peeker()
+    try:
+        counter = _find_counter(uc)
+        for number, mark in enumerate(_MARKS):
+            uc.reg_write(arm64_const.UC_ARM64_REG_X0 + number, mark)
+        uc.reg_write(arm64_const.UC_ARM64_REG_PC, _PC_MARK)
+        cpu, registers = _find_registers(uc, peeker)
+        syndrome = _find_syndrome(uc, peeker, cpu, registers)
+    finally:
+        peeker.close()
+    return Layout(counter, counter + 1, cpu, registers, syndrome)
+
+
+def _words(uc: Any) -> list[int]:
+    return list((ctypes.c_uint64 * _WORDS).from_address(uc._uch.value))
+
+
+def _start(uc: Any, address: int, count: int) -> None:
+    abi.library().uc_emu_start(uc._uch, address, 0, 0, count)
+
+
+def _find_counter(uc: Any) -> int:
+    """The word that goes to count + 1 when a slice of count ends, with count in the next word."""
+    candidates = set(range(_WORDS - 1))
+    for count in (2, 1, 3):
+        _start(uc, 0x1000, count)
+        words = _words(uc)
+        candidates &= {
+            i for i in range(_WORDS - 1) if words[i] == count + 1 and words[i + 1] == count
+        }
+    if len(candidates) != 1:
+        raise EmulatorError(_unknown("instruction counter"))
+    return candidates.pop()
+
+
+def _find_registers(uc: Any, peeker: _Peeker) -> tuple[int, int]:
+    marks = struct.pack("<29Q", *_MARKS)
+    for index, pointer in enumerate(_words(uc)):
+        if pointer < 0x10000 or pointer & 7 or pointer >> 47:
+            continue
+        data = peeker.peek(pointer, _REACH)
+        at = data.find(marks)
+        if at >= 0 and data[at + 32 * 8 : at + 33 * 8] == struct.pack("<Q", _PC_MARK):
+            return index, at
+    raise EmulatorError(_unknown("registers"))
+
+
+def _find_syndrome(uc: Any, peeker: _Peeker, cpu: int, registers: int) -> int:
+    """Where the syndrome of an SVC with a known number appears, with target level 1 behind it."""
+    _start(uc, 0x100C, 1)
+    base = _words(uc)[cpu] + registers
+    wanted, target = struct.pack("<I", 0x5600_1234), struct.pack("<I", 1)
+    data = peeker.peek(base, _REACH)
+    at = data.find(wanted)
+    while at >= 0:
+        if data[at + 16 : at + 20] == target:
+            return at
+        at = data.find(wanted, at + 1)
+    raise EmulatorError(_unknown("exception syndrome"))
+
+
+def _unknown(what: str) -> str:
+    return (
+        f"this build of Unicorn keeps its {what} where they cannot be found; "
+        "install the wheel this package names: pip install unicorn==2.1.4"
+    )

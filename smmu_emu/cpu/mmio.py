@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Device windows as the core sees them: one call of the device for each access of the guest.
+
+The engine hands out pieces: a 64-bit access as two halves, a misaligned store as bytes, a
+misaligned load as the aligned words around it. The instruction at PC tells what was asked for. The
+decision falls at the first piece; the device is called once, with the size the guest used.
+
+A device that refuses an access, as a bus error, gives the guest a synchronous external abort.
+A misaligned access to Device memory (everything is, with the MMU off) takes an alignment fault, as
+does DC ZVA. Where a window is mapped as Normal memory, a misaligned access arrives as one with an
+odd offset, if it stays inside the window, and is an external abort otherwise. Accesses of 128 bits
+arrive as two of 64.
+
+Reference: DDI 0487 B2.10 (Device memory), D8.15.3 (MMU faults: alignment).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from smmu_emu.cpu.engine import PC, Engine
+from smmu_emu.cpu.loadstore import MASK64, MemoryAccess, decode
+from smmu_emu.cpu.pace import Pace, PendingException
+from smmu_emu.memory import PAGE, Window
+
+ALIGNMENT_FAULT = 0x21
+EXTERNAL_ABORT = 0x10
+WRITE_NOT_READ = 1 << 6
+
+Plan = tuple[int, int, int, MemoryAccess | None]
+"""Element size, base register and offset of a simple access, and the whole of it."""
+_UNKNOWN: Plan = (0, 31, 0, None)
+
+
+class InstructionPlans:
+    """What the loads and stores that met a device ask for, by PC.
+
+    A PC means one instruction as long as no new code is translated: whoever sees that calls
+    `forget`. When two frames were ever executed at one virtual page, `ambiguous` ends caching.
+    """
+
+    def __init__(self, engine: Engine, fetch: Callable[[int], int | None]) -> None:
+        self._engine = engine
+        self._fetch = fetch
+        self._known: dict[int, Plan] = {}
+        self.ambiguous = False
+
+    def forget(self) -> None:
+        self._known.clear()
+
+    def at(self, pc: int) -> Plan:
+        """The plan of the instruction at virtual address ``pc``."""
+        plan = self._known.get(pc)
+        return plan if plan is not None else self._look(pc)
+
+    def _look(self, pc: int) -> Plan:
+        word = self._fetch(pc)
+        access = decode(word) if word is not None else None
+        if access is None:
+            plan = _UNKNOWN
+        elif access.extended is None and access.base >= 0:
+            plan = (access.size, access.base, access.offset, access)
+        else:
+            plan = (0, 31, 0, access)
+        if not self.ambiguous:
+            self._known[pc] = plan
+        return plan
+
+    def address(self, access: MemoryAccess) -> int:
+        """Where the instruction that is executing begins to access memory."""
+        registers = self._engine.registers
+        return access.address(registers, registers[PC])
+
+    def virtual(self, access: MemoryAccess | None, pa: int) -> int | None:
+        """The virtual address of that byte of the access in progress that is at ``pa``, if known.
+
+        Both have the same offset into a page.
+        """
+        if access is None:
+            return None
+        first = self.address(access)
+        distance = (pa - first) % PAGE
+        if distance >= access.total:  # the engine went to a rounded address
+            distance = 0
+        return first + distance & MASK64
+
+
+class WindowPort:
+    """One device window: puts pieces together and keeps time."""
+
+    def __init__(self, window: Window, engine: Engine, pace: Pace, plans: InstructionPlans) -> None:
+        self._window = window
+        self._engine = engine
+        self._pace = pace
+        self._plans = plans
+        self._wide = 0
+        self._wide_from = self._wide_end = -1
+        """Load pieces at these offsets are served from the bits of ``_wide``, in order."""
+        self._store_next = -1
+        self._store_end = -1
+        self._store_from = 0
+        self._store_value = 0
+        engine.map_window(window.base, window.size, self.read, self.write)
+
+    # -- loads
+
+    def read(self, _engine: object, offset: int, size: int, _user: object) -> int:
+        """A piece of a load."""
+        pace = self._pace
+        if pace.halted:
+            return 0
+        if self._wide_from <= offset < self._wide_end:
+            return self._next_piece(offset, size)
+        try:
+            pace.sync()
+            registers = self._engine.registers
+            plan = self._plans.at(registers[PC])
+            if plan[0] == size and not registers[plan[1]] + plan[2] & size - 1:
+                value = self._window.device.read(offset, size)
+            else:
+                value = self._read_split(plan[3], offset, size)
+            if value is None:
+                self._refused(plan[3], offset, 0)
+                return 0
+            pace.settle()
+            return value & (1 << 8 * size) - 1
+        except BaseException as error:
+            pace.fail(error)
+            return 0
+
+    def _next_piece(self, offset: int, size: int) -> int:
+        value = self._wide >> 8 * (offset - self._wide_from)
+        if offset + size == self._wide_end:
+            self._wide_from = self._wide_end = -1
+        return value & (1 << 8 * size) - 1
+
+    def _read_split(self, access: MemoryAccess | None, offset: int, size: int) -> int | None:
+        """The first piece of a load that is not known to be whole."""
+        if access is None:
+            return self._window.device.read(offset, size)
+        unit = min(access.size, 8)
+        address = self._plans.address(access)
+        skew = address & unit - 1
+        if skew and not self._may_be_odd(access, address, offset + skew, write=False):
+            return 0
+        if not skew and unit <= size:
+            return self._window.device.read(offset, size)
+        value = self._window.device.read(offset + skew, unit)
+        if value is None:
+            return None
+        value = (value & (1 << 8 * unit) - 1) << 8 * skew
+        self._wide, self._wide_from = value >> 8 * size, offset + size
+        self._wide_end = offset + (2 * unit if skew else unit)
+        return value
+
+    # -- stores
+
+    def write(self, _engine: object, offset: int, size: int, value: int, _user: object) -> None:
+        """A piece of a store."""
+        pace = self._pace
+        if pace.halted:
+            return
+        try:
+            pace.sync()
+            if offset == self._store_next:
+                self._gather(offset, size, value)
+            elif (size == 4 and not offset & 7) or size == 1:
+                self._begin_store(offset, size, value)
+            else:
+                self._deliver(offset, size, value)
+            pace.settle()
+        except BaseException as error:
+            pace.fail(error)
+
+    def _deliver(self, offset: int, size: int, value: int) -> None:
+        if self._window.device.write(offset, size, value) is False:
+            access = self._plans.at(self._engine.registers[PC])[3]
+            self._refused(access, offset, WRITE_NOT_READ)
+
+    def _begin_store(self, offset: int, size: int, value: int) -> None:
+        access = self._plans.at(self._engine.registers[PC])[3]
+        if access is None or access.size == size:
+            self._deliver(offset, size, value)
+            return
+        if size == 1:
+            address = self._plans.address(access)
+            if not self._may_be_odd(access, address, offset, write=True):
+                return
+        self._store_from, self._store_end = offset, offset + min(access.size, 8)
+        self._store_next = offset + size
+        self._store_value = value
+
+    def _gather(self, offset: int, size: int, value: int) -> None:
+        self._store_value |= value << 8 * (offset - self._store_from)
+        self._store_next = offset + size
+        if self._store_next == self._store_end:
+            begin, self._store_next = self._store_from, -1
+            self._deliver(begin, self._store_end - begin, self._store_value)
+
+    # -- accesses that abort
+
+    def _may_be_odd(self, access: MemoryAccess, address: int, offset: int, write: bool) -> bool:
+        """Whether a misaligned access may go on; faults it if not.
+
+        ``address`` is the access's own, ``offset`` where in the window it seems to begin.
+        """
+        device_memory = not self._engine.memory_attributes(address) & 0xF0
+        begins_here = (address ^ offset) & PAGE - 1 == 0
+        end = offset + min(access.size, 8)
+        if not device_memory and begins_here and end <= self._window.size and access.size <= 16:
+            return True
+        status = ALIGNMENT_FAULT if device_memory else EXTERNAL_ABORT
+        iss = status | (WRITE_NOT_READ if write else 0)
+        self._pace.cancel(PendingException(data_abort=True, iss=iss, far=address))
+        return False
+
+    def _refused(self, access: MemoryAccess | None, offset: int, write: int) -> None:
+        """The device answered with a bus error."""
+        far = self._plans.virtual(access, self._window.base + offset)
+        self._pace.cancel(PendingException(data_abort=True, iss=EXTERNAL_ABORT | write, far=far))

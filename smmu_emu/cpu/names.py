@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""System registers by name: their encodings op0, op1, CRn, CRm, op2.
+
+Reference: DDI 0487 C5.3 and D19.
+"""
+
+from __future__ import annotations
+
+from smmu_emu.cpu.engine import SystemRegister
+
+SYSTEM: dict[str, SystemRegister] = {
+    "MIDR_EL1": (3, 0, 0, 0, 0),
+    "MPIDR_EL1": (3, 0, 0, 0, 5),
+    "ID_AA64PFR0_EL1": (3, 0, 0, 4, 0),
+    "ID_AA64DFR0_EL1": (3, 0, 0, 5, 0),
+    "ID_AA64ISAR0_EL1": (3, 0, 0, 6, 0),
+    "ID_AA64MMFR0_EL1": (3, 0, 0, 7, 0),
+    "ID_AA64MMFR1_EL1": (3, 0, 0, 7, 1),
+    "SCTLR_EL1": (3, 0, 1, 0, 0),
+    "CPACR_EL1": (3, 0, 1, 0, 2),
+    "TTBR0_EL1": (3, 0, 2, 0, 0),
+    "TTBR1_EL1": (3, 0, 2, 0, 1),
+    "TCR_EL1": (3, 0, 2, 0, 2),
+    "SPSR_EL1": (3, 0, 4, 0, 0),
+    "ELR_EL1": (3, 0, 4, 0, 1),
+    "SP_EL0": (3, 0, 4, 1, 0),
+    "ESR_EL1": (3, 0, 5, 2, 0),
+    "FAR_EL1": (3, 0, 6, 0, 0),
+    "PAR_EL1": (3, 0, 7, 4, 0),
+    "MAIR_EL1": (3, 0, 10, 2, 0),
+    "VBAR_EL1": (3, 0, 12, 0, 0),
+    "ISR_EL1": (3, 0, 12, 1, 0),
+    "CONTEXTIDR_EL1": (3, 0, 13, 0, 1),
+    "TPIDR_EL1": (3, 0, 13, 0, 4),
+    "TPIDR_EL0": (3, 3, 13, 0, 2),
+    "TPIDRRO_EL0": (3, 3, 13, 0, 3),
+    "CNTKCTL_EL1": (3, 0, 14, 1, 0),
+    "CNTFRQ_EL0": (3, 3, 14, 0, 0),
+    "CNTPCT_EL0": (3, 3, 14, 0, 1),
+    "CNTVCT_EL0": (3, 3, 14, 0, 2),
+    "CNTP_TVAL_EL0": (3, 3, 14, 2, 0),
+    "CNTP_CTL_EL0": (3, 3, 14, 2, 1),
+    "CNTP_CVAL_EL0": (3, 3, 14, 2, 2),
+    "CNTV_TVAL_EL0": (3, 3, 14, 3, 0),
+    "CNTV_CTL_EL0": (3, 3, 14, 3, 1),
+    "CNTV_CVAL_EL0": (3, 3, 14, 3, 2),
+    "MDSCR_EL1": (2, 0, 0, 2, 2),
+    "HCR_EL2": (3, 4, 1, 1, 0),
+    "VTTBR_EL2": (3, 4, 2, 1, 0),
+    "VTCR_EL2": (3, 4, 2, 1, 2),
+    "SCR_EL3": (3, 6, 1, 1, 0),
+}
+_NAMES = {encoding: name for name, encoding in SYSTEM.items()}
+
+
+def system_name(register: SystemRegister) -> str:
+    """The register's name, or the generic S<op0>_<op1>_C<n>_C<m>_<op2>."""
+    op0, op1, crn, crm, op2 = register
+    return _NAMES.get(register, f"S{op0}_{op1}_C{crn}_C{crm}_{op2}")
+
+
+def system_instruction(word: int) -> str | None:
+    """MRS, MSR, SYS and SYSL spelled out, None for other instruction words."""
+    if word >> 22 != 0b1101010100 or not word >> 19 & 3:
+        return None
+    op0 = word >> 19 & 3
+    register = (op0, word >> 16 & 7, word >> 12 & 15, word >> 8 & 15, word >> 5 & 7)
+    read, rt = bool(word & 1 << 21), word & 31
+    transfer = "xzr" if rt == 31 else f"x{rt}"
+    if op0 == 1:
+        operands = f"#{register[1]}, C{register[2]}, C{register[3]}, #{register[4]}"
+        return f"sysl {transfer}, {operands}" if read else f"sys {operands}, {transfer}"
+    name = system_name(register)
+    return f"mrs {transfer}, {name}" if read else f"msr {name}, {transfer}"
