@@ -34,6 +34,12 @@ class Clock:
         self._sequence = 0
         self._heap: list[tuple[int, int, Appointment]] = []
 
+    def reset(self) -> None:
+        """Back to time 0, with no action waiting."""
+        self.now = 0
+        self._sequence = 0
+        self._heap.clear()
+
     def after(self, delay: int, action: Callable[[], None]) -> Appointment:
         """Run ``action`` in ``delay`` nanoseconds; at once, inline, when the delay is 0 or less."""
         appointment = Appointment(self.now + delay, action)

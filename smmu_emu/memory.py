@@ -76,8 +76,9 @@ def _anonymous(size: int) -> mmap.mmap:
 
     Raises: MemoryMapError if the host cannot give that much.
     """
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", 0)
     try:
-        return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        return mmap.mmap(-1, size, flags=flags)
     except (OSError, OverflowError, ValueError) as error:
         raise MemoryMapError(f"this host cannot give {size:#x} bytes of RAM: {error}") from error
 

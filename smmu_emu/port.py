@@ -59,6 +59,11 @@ class DmaPort:
         self.transactions = 0
         self.last_fault: Fault | None = None
 
+    def reset(self) -> None:
+        """Forget what was counted."""
+        self.transactions = 0
+        self.last_fault = None
+
     def read(
         self, iova: int, size: int, *, privileged: bool = False, substream_id: int | None = None
     ) -> bytes | None:

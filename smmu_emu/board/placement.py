@@ -40,13 +40,13 @@ class Placement:
             self._write(piece)
         return image
 
-    def load_blob(self, address: int, source: Source) -> Piece:
-        """Load the bytes of a file, or bytes, at a physical address.
+    def load_blob(self, address: int, source: Source, name: str | None = None) -> Piece:
+        """Load the bytes of a file, or bytes, at a physical address; ``name`` is for messages.
 
         Raises: ImageError in one line; memory is then as it was before.
         """
-        name, data = read_source(source, "blob")
-        blob = Piece(name, address, data, len(data))
+        own_name, data = read_source(source, name or "blob")
+        blob = Piece(name or own_name, address, data, len(data))
         self._check([blob], [*self.blobs, *(self.image.pieces if self.image else ())])
         self.blobs.append(blob)
         self._write(blob)

@@ -210,7 +210,7 @@ class PcieHost:
 
         Raises: ConfigurationError for an address that is none, taken, or impossible.
         """
-        requester_id = self._free_address() if address is None else parse_address(address)
+        requester_id = self.free_address() if address is None else parse_address(address)
         place = format_address(requester_id)
         if requester_id in self.functions:
             raise ConfigurationError(f"PCI {place} is taken by {self.functions[requester_id].name}")
@@ -237,11 +237,19 @@ class PcieHost:
                 return device, address - first
         return None
 
+    def by_name(self) -> dict[str, Function]:
+        """Functions by names such as "iommu-testdev@00:01.0"."""
+        return {f"{f.name}@{format_address(rid)}": f for rid, f in sorted(self.functions.items())}
+
     def _remap(self) -> None:
         functions = self.functions
         self._spans = [span for rid in sorted(functions) for span in functions[rid].decoded()]
 
-    def _free_address(self) -> int:
+    def free_address(self) -> int:
+        """The requester ID of the first free device of bus 0.
+
+        Raises: ConfigurationError if there is none.
+        """
         for device in range(32):
             if device << 3 not in self.functions:
                 return device << 3

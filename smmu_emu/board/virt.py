@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""QEMU's ``virt`` board: the same devices at the same addresses on the same interrupts.
+
+Reference: QEMU 11's hw/arm/virt.c with ``-M virt,acpi=off,iommu=smmuv3 -nodefaults``. Of its
+devices there are the PL011, the GICv2, the PCIe host and the SMMUv3. Flash, RTC, GPIO, fw_cfg,
+virtio-mmio, the platform bus, GICv2m and the PCIe port I/O window are not here: who touches them
+gets an external abort, and it is told. QEMU puts a device tree at the start of RAM, so images load
+at `LOWEST_IMAGE` or above; none is made here, X0 is 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from smmu_emu.clock import Clock
+from smmu_emu.devices.gicv2 import Gicv2
+from smmu_emu.devices.iommu_testdev import IommuTestdev
+from smmu_emu.devices.pcie import ECAM_SIZE, Bar, Function, PcieHost, format_address, parse_address
+from smmu_emu.devices.pl011 import Pl011
+from smmu_emu.devices.reporter import Report, Reporter
+from smmu_emu.errors import ConfigurationError
+from smmu_emu.memory import PhysicalMemory
+from smmu_emu.smmuv3.device import Smmuv3
+from smmu_emu.smmuv3.ids import IdRegisters
+
+
+class Place(NamedTuple):
+    """A window of the memory map, in bytes."""
+
+    base: int
+    size: int
+
+
+GIC_DISTRIBUTOR = Place(0x0800_0000, 0x1000)
+GIC_CPU = Place(0x0801_0000, 0x2000)
+UART = Place(0x0900_0000, 0x1000)
+SMMU = Place(0x0905_0000, 0x2_0000)
+PCIE_MMIO = Place(0x1000_0000, 0x2EFF_0000)
+RAM_BASE = 0x4000_0000
+PCIE_ECAM = Place(0x40_1000_0000, ECAM_SIZE)
+PCIE_MMIO_HIGH = Place(0x80_0000_0000, 0x80_0000_0000)
+
+LOWEST_IMAGE = RAM_BASE + 0x10_0000
+SMALLEST_RAM = 1 << 20
+LARGEST_RAM = 255 << 30
+
+UART_SPI = 1
+SMMU_SPIS = {"eventq": 74, "priq": 75, "cmdq_sync": 76, "gerror": 77}
+"""Shared peripheral interrupts; the GIC's number is 32 more."""
+VIRTUAL_TIMER_PPI = 27
+PHYSICAL_TIMER_PPI = 30
+"""The GIC's own numbers."""
+
+HOST_BRIDGE = (0x1B36, 0x0008, 0x060000)
+
+_PCI_DEVICES: dict[str, Callable[[Report], Function]] = {"iommu-testdev": IommuTestdev}
+
+
+class VirtBoard:
+    """The board without its core: memory map, devices, wires.
+
+    ``pci`` names PCI devices as "iommu-testdev" (the next free place of bus 0) or
+    "iommu-testdev@00:03.0". Raises ConfigurationError for what cannot be.
+    """
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        reporter: Reporter,
+        console: Callable[[bytes], None],
+        ram: int = 512 << 20,
+        iommu: str | None = "smmuv3",
+        smmu_ids: IdRegisters | None = None,
+        pci: Iterable[str] = ("iommu-testdev",),
+    ) -> None:
+        if ram % 0x1000 or not SMALLEST_RAM <= ram <= LARGEST_RAM:
+            raise ConfigurationError(
+                f"RAM of {ram} bytes: whole 4 KiB pages are needed, from 1 MiB to 255 GiB"
+            )
+        if iommu not in ("smmuv3", None):
+            raise ConfigurationError(f"no IOMMU {iommu!r}: there is smmuv3, or None")
+        self._reporter = reporter
+        self.memory = PhysicalMemory()
+        self.memory.unanswered = lambda pa, kind: reporter.report("nothing", pa, kind)
+        self.memory.add_ram(RAM_BASE, ram)
+        self.uart = Pl011(console, reporter.window("pl011", UART.base))
+        self.gic = Gicv2(
+            reporter.window("gic distributor", GIC_DISTRIBUTOR.base),
+            reporter.window("gic cpu interface", GIC_CPU.base),
+        )
+        self.smmu = Smmuv3(self.memory, smmu_ids, clock=clock) if iommu else None
+        self.pcie = PcieHost(self.memory, self.smmu)
+        self._add_functions(pci)
+        self._map()
+        self._wire()
+
+    def _map(self) -> None:
+        add, window = self.memory.add_device, self._reporter.window
+        add(*GIC_DISTRIBUTOR, self.gic.distributor, "gic distributor")
+        add(*GIC_CPU, self.gic.cpu, "gic cpu interface")
+        add(*UART, self.uart, "pl011")
+        if self.smmu is not None:
+            add(*SMMU, self.smmu, self.smmu.name)
+        for place, name in ((PCIE_MMIO, "pcie mmio"), (PCIE_MMIO_HIGH, "pcie high mmio")):
+            add(*place, self.pcie.aperture(place.base, window(name, place.base)), name)
+        add(*PCIE_ECAM, self.pcie.ecam, "pcie ecam")
+
+    def _wire(self) -> None:
+        self.uart.interrupt.sink = self.gic.spi(UART_SPI)
+        if self.smmu is not None:
+            for name, number in SMMU_SPIS.items():
+                getattr(self.smmu.interrupts, name).sink = self.gic.spi(number)
+
+    def _add_functions(self, pci: Iterable[str]) -> None:
+        vendor, device, class_code = HOST_BRIDGE
+        self.pcie.add(Function(vendor, device, class_code, name="host bridge"), "00:00.0")
+        for text in pci:
+            name, _, address = text.partition("@")
+            if name not in _PCI_DEVICES:
+                raise ConfigurationError(
+                    f"no PCI device {name!r}: there is {', '.join(sorted(_PCI_DEVICES))}"
+                )
+            self.add_function(_PCI_DEVICES[name], address or None)
+
+    def add_function(
+        self, make: Callable[[Report], Function], address: str | None = None
+    ) -> Function:
+        """Make a PCI function, which reports through its argument, and put it in a place.
+
+        Raises: ConfigurationError if there is no such place, or it is taken.
+        """
+        place = self.pcie.free_address() if address is None else parse_address(address)
+        function: Function = make(lambda offset, kind: self._report(function, offset, kind))
+        self.pcie.add(function, format_address(place))
+        return function
+
+    def _report(self, function: Function, offset: int, kind: str) -> None:
+        bar: Bar = function.bars[0]
+        where = f"{function.name}@{format_address(function.requester_id)}"
+        self._reporter.report(where, function.bar_address(bar) + offset, kind)
+
+    def reset(self) -> None:
+        """Power-on state of all devices; RAM is zero."""
+        self.memory.clear()
+        self.uart.reset()
+        self.pcie.reset()
+        if self.smmu is not None:
+            self.smmu.reset()
+        self.gic.reset()

@@ -1,0 +1,286 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A machine: a board, its core, virtual time and what was loaded; built, run, and reset.
+
+The core, and with it Unicorn, is made when it is first needed: whoever makes single transactions
+never pays for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from smmu_emu.board.loader import Image, Source
+from smmu_emu.board.placement import Placement
+from smmu_emu.board.virt import PHYSICAL_TIMER_PPI, VIRTUAL_TIMER_PPI, VirtBoard
+from smmu_emu.clock import Clock
+from smmu_emu.cpu.exit import ExitInfo, ExitKind
+from smmu_emu.devices.reporter import Reporter, Site
+from smmu_emu.errors import ConfigurationError
+from smmu_emu.memory import PhysicalMemory, Ram
+from smmu_emu.port import DmaPort
+from smmu_emu.smmuv3.device import Smmuv3
+from smmu_emu.smmuv3.ids import IdRegisters
+
+if TYPE_CHECKING:
+    from smmu_emu.cpu.aarch64 import Aarch64Core
+
+EXIT_STATUS = {
+    ExitKind.POWER_OFF: 0,
+    ExitKind.MAX_INSTRUCTIONS: 124,
+    ExitKind.DEADLOCK: 125,
+    ExitKind.LOCKUP: 126,
+    ExitKind.RESET: 127,
+}
+"""Exit status of a run by how it ended. A semihosting exit, and a device that ends the run, bring
+their own: the lowest 8 bits of it, as everywhere."""
+
+
+class RunResult(NamedTuple):
+    """How a run ended: ``status`` for the caller of a program, ``reason`` for people.
+
+    ``pc`` is the next instruction, ``instructions`` counts from the start of the image.
+    """
+
+    kind: ExitKind
+    status: int
+    reason: str
+    pc: int
+    instructions: int
+
+
+class Machine:
+    """A board with everything it needs to run; make one with `Machine.virt`.
+
+    ``memory``, ``ram``, ``clock``, ``devices`` (by name) and ``board`` are its parts; ``output`` is
+    what the guest printed so far, on the UART and through semihosting, in order.
+    """
+
+    def __init__(
+        self,
+        make_board: Callable[[Clock, Reporter, Callable[[bytes], None]], VirtBoard],
+        *,
+        cpu_model: str = "cortex-a57",
+        command_line: str = "",
+        console: Callable[[bytes], None] | None = None,
+    ) -> None:
+        self.cpu_model = cpu_model
+        self.command_line = command_line
+        self.console = console
+        self.output = bytearray()
+        self.clock = Clock()
+        self.reporter = Reporter(self._current_pc)
+        self.board = make_board(self.clock, self.reporter, self._print)
+        self.memory: PhysicalMemory = self.board.memory
+        self.ram: Ram = self.memory.rams[0]
+        self._placement = Placement(self.memory)
+        self._dma: dict[int, DmaPort] = {}
+        self._core: Aarch64Core | None = None
+        self._running = False
+        self._started = False
+        self._closed = False
+
+    @classmethod
+    def virt(
+        cls,
+        ram: int = 512 << 20,
+        iommu: str | None = "smmuv3",
+        devices: Iterable[str] = ("iommu-testdev",),
+        cpu_model: str = "cortex-a57",
+        *,
+        smmu_ids: IdRegisters | None = None,
+        command_line: str = "",
+        console: Callable[[bytes], None] | None = None,
+    ) -> Machine:
+        """A machine like QEMU's ``virt``, with ``ram`` bytes of RAM at 0x40000000.
+
+        ``iommu`` is "smmuv3" or None; ``devices`` are PCI devices, as "iommu-testdev" or
+        "iommu-testdev@00:03.0"; ``console`` takes output while it is made; ``command_line`` is what
+        semihosting gives the guest.
+
+        Raises: ConfigurationError for what cannot be built; an unknown ``cpu_model`` is found out
+        when the core is made.
+        """
+
+        def make(clock: Clock, reporter: Reporter, output: Callable[[bytes], None]) -> VirtBoard:
+            return VirtBoard(
+                clock=clock,
+                reporter=reporter,
+                console=output,
+                ram=ram,
+                iommu=iommu,
+                smmu_ids=smmu_ids,
+                pci=devices,
+            )
+
+        return cls(make, cpu_model=cpu_model, command_line=command_line, console=console)
+
+    # -- parts
+
+    @property
+    def smmu(self) -> Smmuv3:
+        """The translation unit.
+
+        Raises: ConfigurationError if the machine was built without one.
+        """
+        if self.board.smmu is None:
+            raise ConfigurationError("this machine was built without an SMMU")
+        return self.board.smmu
+
+    @property
+    def core(self) -> Aarch64Core:
+        """The core; made at the first use.
+
+        Raises: ConfigurationError for a model that does not exist, or a closed machine.
+        """
+        if self._core is None:
+            self._core = self._make_core()
+        return self._core
+
+    @property
+    def running_core(self) -> Aarch64Core | None:
+        """The core while `run` is under way, else None: who started what happens now."""
+        return self._core if self._running else None
+
+    @property
+    def devices(self) -> dict[str, Any]:
+        """Every device by its name; PCI functions as "iommu-testdev@00:01.0"."""
+        board = self.board
+        found: dict[str, Any] = {"gic": board.gic, "pl011": board.uart, "pcie": board.pcie}
+        if board.smmu is not None:
+            found[board.smmu.name] = board.smmu
+        return found | board.pcie.by_name()
+
+    @property
+    def unmodelled(self) -> list[Site]:
+        """What was touched so far and is not modelled, once a site."""
+        return self.reporter.sites
+
+    def dma(self, stream_id: int) -> DmaPort:
+        """A way into memory through the SMMU, as a DMA master with this StreamID has it."""
+        if stream_id not in self._dma:
+            name = f"dma {stream_id:#x}"
+            self._dma[stream_id] = DmaPort(self.memory, self.board.smmu, stream_id, name)
+        return self._dma[stream_id]
+
+    @property
+    def dma_ports(self) -> list[DmaPort]:
+        """The ports of all DMA masters: of PCI functions, and those that `dma` gave out."""
+        functions = self.board.pcie.functions
+        return [functions[rid].dma for rid in sorted(functions)] + list(self._dma.values())
+
+    # -- what runs
+
+    def load(
+        self, image: Source, *, load_address: int | None = None, entry: int | None = None
+    ) -> Image:
+        """Load an AArch64 ELF, an arm64 Linux kernel, or raw bytes at ``load_address``.
+
+        ``image`` is a path or bytes. The next `run` starts at its entry, or at ``entry``. An image
+        loaded before is taken away.
+
+        Raises: ImageError in one line.
+        """
+        loaded = self._placement.load(image, load_address=load_address, entry=entry)
+        self._started = False
+        return loaded
+
+    def load_blob(self, address: int, data: Source, name: str | None = None) -> None:
+        """Put bytes, or a file's bytes, at a physical address in RAM, beside the image.
+
+        Raises: ImageError in one line.
+        """
+        self._placement.load_blob(address, data, name)
+
+    def run(self, max_instructions: int | None = None) -> RunResult:
+        """Run the image; go on where the last run stopped, if one did.
+
+        Raises: ConfigurationError if nothing was loaded or ``max_instructions`` is negative.
+        """
+        image = self._placement.image
+        if image is None:
+            raise ConfigurationError("nothing to run: load an image first")
+        if max_instructions is not None and max_instructions < 0:
+            raise ConfigurationError(f"cannot run {max_instructions} instructions")
+        core = self.core
+        if not self._started:
+            core.reset(image.entry)
+            self._started = True
+        self._running = True
+        try:
+            info = core.run(max_instructions)
+        finally:
+            self._running = False
+        return _result(info)
+
+    def feed(self, data: bytes) -> None:
+        """Type on the console: the UART receives ``data``."""
+        self.board.uart.feed(data)
+
+    def reset(self) -> None:
+        """Power off and on: as it was before the first run, images and blobs loaded."""
+        self.clock.reset()
+        self.board.reset()
+        for port in self.dma_ports:
+            port.reset()
+        self.reporter.clear()
+        self.output.clear()
+        self._placement.restore()
+        self._started = False
+
+    def close(self) -> None:
+        """Free the core and its memory. Harmless when done already."""
+        self._closed = True
+        if self._core is not None:
+            self._core.close()
+            self._core = None
+
+    def __enter__(self) -> Machine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # -- inside
+
+    def _make_core(self) -> Aarch64Core:
+        if self._closed:
+            raise ConfigurationError("this machine is closed")
+        from smmu_emu.cpu.aarch64 import Aarch64Core
+
+        core = Aarch64Core(
+            self.memory,
+            self.clock,
+            self.cpu_model,
+            console=self._print,
+            command_line=self.command_line,
+            unmodelled=self._core_lacks,
+        )
+        gic = self.board.gic
+        core.physical_timer.sink = gic.ppi(PHYSICAL_TIMER_PPI)
+        core.virtual_timer.sink = gic.ppi(VIRTUAL_TIMER_PPI)
+        gic.cpu.irq.sink = core.irq.set
+        core.irq.set(gic.cpu.irq.level)
+        gic.cpu.fiq.sink = self._fiq
+        return core
+
+    def _print(self, data: bytes) -> None:
+        self.output += data
+        if self.console is not None:
+            self.console(data)
+
+    def _current_pc(self) -> int | None:
+        core = self.running_core
+        return None if core is None else core.pc
+
+    def _core_lacks(self, what: str, pc: int) -> None:
+        self.reporter.add(Site(None, pc, "access", what))
+
+    def _fiq(self, level: bool) -> None:
+        if level:
+            self.reporter.report("core", None, "an FIQ that it cannot take")
+
+
+def _result(info: ExitInfo) -> RunResult:
+    status = EXIT_STATUS.get(info.kind, info.status & 0xFF)
+    return RunResult(info.kind, status, info.reason, info.pc, info.instructions)
