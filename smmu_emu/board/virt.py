@@ -132,9 +132,9 @@ class VirtBoard:
         Raises: ConfigurationError if there is no such place, or it is taken.
         """
         place = self.pcie.free_address() if address is None else parse_address(address)
-        function: Function = make(lambda offset, kind: self._report(function, offset, kind))
-        self.pcie.add(function, format_address(place))
-        return function
+        made: Function = make(lambda offset, kind: self._report(made, offset, kind))
+        self.pcie.add(made, format_address(place))
+        return made
 
     def _report(self, function: Function, offset: int, kind: str) -> None:
         bar: Bar = function.bars[0]
