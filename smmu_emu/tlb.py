@@ -27,6 +27,7 @@ class Entry:
     ``allowed`` is the permission byte of all stages together; ``allowed_stage1`` and
     ``allowed_stage2`` tell whose fault a refusal is, ``ipa`` what stage 2 was asked for.
     ``level`` and ``granule_lg2`` are those of the leaf that invalidations by address look at.
+    ``stage2_descriptor`` is kept by entries of stage 2 alone, for those who combine with it.
     """
 
     __slots__ = (
@@ -43,6 +44,7 @@ class Entry:
         "size_lg2",
         "space",
         "span_lg2",
+        "stage2_descriptor",
         "stage2_level",
     )
 
@@ -73,6 +75,7 @@ class Entry:
         self.span_lg2 = span_lg2
         self.ipa = ipa
         self.stage2_level = stage2_level
+        self.stage2_descriptor = 0
         self.space: Space | None = None
 
     def __repr__(self) -> str:

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from smmu_emu.smmuv3.config import ConfigurationCache
-from smmu_emu.smmuv3.context import Tag
+from smmu_emu.smmuv3.context import Tag, World
 from smmu_emu.smmuv3.ids import IdRegisters
 from smmu_emu.smmuv3.interrupt import CMDQ_ERR, Interrupts
 from smmu_emu.smmuv3.queue import CommandQueue
@@ -26,7 +26,7 @@ from smmu_emu.smmuv3.spec.command import (
     SyncSignal,
     TlbInvalidate,
 )
-from smmu_emu.smmuv3.spec.registers import CMDQ_CONS, CR0
+from smmu_emu.smmuv3.spec.registers import CMDQ_CONS, CR0, CR2
 from smmu_emu.tlb import InvalidateScope, Space, Tlb
 
 ILL, NONE = CommandError.ILL, CommandError.NONE
@@ -109,6 +109,11 @@ class CommandProcessor:
         """The VMID a command names; without stage 2 there are none and the field is ignored."""
         return command.VMID if self.ids.features.S2P else 0
 
+    @property
+    def el2_world(self) -> World:
+        """The EL2 regime that CR2.E2H selects."""
+        return World.EL2_E2H if CR2(self.registers.values["CR2"]).E2H else World.EL2
+
     def spaces(self, matches: Callable[[Tag], bool]) -> list[Space]:
         """The TLB's spaces whose tag matches."""
         return [
@@ -161,7 +166,16 @@ def _cfgi_ste_range(processor: CommandProcessor, command: int) -> CommandError:
 
 
 def _cfgi_cd(processor: CommandProcessor, command: int) -> CommandError:
-    """CFGI_CD and CFGI_CD_ALL: without substreams both name the stream's one CD. Spec: 4.3.3."""
+    """One CD of one stream; the SubstreamID is its index in the table. Spec: 4.3.3."""
+    if command & _SEC or not processor.ids.features.S1P:
+        return ILL
+    fields = ConfigInvalidate(command)
+    processor.configuration.drop_cd(fields.StreamID, fields.SubstreamID)
+    return NONE
+
+
+def _cfgi_cd_all(processor: CommandProcessor, command: int) -> CommandError:
+    """Every CD of one stream. Spec: 4.3.4."""
     if command & _SEC or not processor.ids.features.S1P:
         return ILL
     processor.configuration.drop_cds(ConfigInvalidate(command).StreamID)
@@ -173,7 +187,9 @@ def _nh_all(processor: CommandProcessor, command: int) -> CommandError:
     if not processor.ids.features.S1P:
         return ILL
     vmid = processor.vmid_of(TlbInvalidate(command))
-    processor.tlb.invalidate(processor.spaces(lambda tag: tag.world == "EL1" and tag.vmid == vmid))
+    processor.tlb.invalidate(
+        processor.spaces(lambda tag: tag.world is World.EL1 and tag.vmid == vmid)
+    )
     return NONE
 
 
@@ -182,7 +198,7 @@ def _nh_asid(processor: CommandProcessor, command: int) -> CommandError:
     if not processor.ids.features.S1P:
         return ILL
     fields = TlbInvalidate(command)
-    tag = Tag("EL1", processor.vmid_of(fields), fields.ASID)
+    tag = Tag(World.EL1, processor.vmid_of(fields), fields.ASID)
     processor.tlb.invalidate(processor.spaces(lambda other: other == tag))
     return NONE
 
@@ -194,7 +210,7 @@ def _nh_va(processor: CommandProcessor, command: int) -> CommandError:
     return _by_address(
         processor,
         fields,
-        lambda tag: tag.world == "EL1" and tag.vmid == vmid and tag.asid in (None, fields.ASID),
+        lambda tag: tag.world is World.EL1 and tag.vmid == vmid and tag.asid in (None, fields.ASID),
     )
 
 
@@ -202,7 +218,7 @@ def _nh_vaa(processor: CommandProcessor, command: int) -> CommandError:
     """One address or range under every ASID. Spec: 4.4.2.3."""
     fields = TlbInvalidate(command)
     vmid = processor.vmid_of(fields)
-    return _by_address(processor, fields, lambda tag: tag.world == "EL1" and tag.vmid == vmid)
+    return _by_address(processor, fields, lambda tag: tag.world is World.EL1 and tag.vmid == vmid)
 
 
 def _by_address(
@@ -220,7 +236,8 @@ def _s12_vmall(processor: CommandProcessor, command: int) -> CommandError:
     if not processor.ids.features.S2P:
         return ILL
     vmid = TlbInvalidate(command).VMID
-    processor.tlb.invalidate(processor.spaces(lambda tag: tag.vmid == vmid))
+    worlds = (World.EL1, World.S2)
+    processor.tlb.invalidate(processor.spaces(lambda tag: tag.world in worlds and tag.vmid == vmid))
     return NONE
 
 
@@ -231,14 +248,60 @@ def _s2_ipa(processor: CommandProcessor, command: int) -> CommandError:
     if not processor.ids.features.S2P or scope is None:
         return ILL
     processor.tlb.invalidate(
-        processor.spaces(lambda tag: tag.world == "S2" and tag.vmid == fields.VMID), scope
+        processor.spaces(lambda tag: tag.world is World.S2 and tag.vmid == fields.VMID), scope
     )
     return NONE
 
 
 def _nsnh_all(processor: CommandProcessor, command: int) -> CommandError:
     """Everything of EL1, any VMID, both stages. Spec: 4.4.4.1."""
-    processor.tlb.clear()
+    worlds = (World.EL1, World.S2)
+    processor.tlb.invalidate(processor.spaces(lambda tag: tag.world in worlds))
+    return NONE
+
+
+_EL2_WORLDS = (World.EL2, World.EL2_E2H)
+
+
+def _el2_all(processor: CommandProcessor, command: int) -> CommandError:
+    """Everything of EL2, with and without E2H. Spec: 4.4.2.7."""
+    if not processor.ids.features.Hyp:
+        return ILL
+    processor.tlb.invalidate(processor.spaces(lambda tag: tag.world in _EL2_WORLDS))
+    return NONE
+
+
+def _el2_asid(processor: CommandProcessor, command: int) -> CommandError:
+    """Non-global EL2-E2H entries of an ASID. Spec: 4.4.2.10."""
+    if not processor.ids.features.Hyp:
+        return ILL
+    tag = Tag(World.EL2_E2H, 0, TlbInvalidate(command).ASID)
+    processor.tlb.invalidate(processor.spaces(lambda other: other == tag))
+    return NONE
+
+
+def _el2_va(processor: CommandProcessor, command: int) -> CommandError:
+    """An address of the regime that CR2.E2H selects; the ASID counts with E2H. Spec: 4.4.2.8."""
+    fields = TlbInvalidate(command)
+    world = processor.el2_world
+    return _by_el2_address(
+        processor, fields, lambda tag: tag.world is world and tag.asid in (None, fields.ASID)
+    )
+
+
+def _el2_vaa(processor: CommandProcessor, command: int) -> CommandError:
+    """An address under every ASID of the regime that CR2.E2H selects. Spec: 4.4.2.9."""
+    world = processor.el2_world
+    return _by_el2_address(processor, TlbInvalidate(command), lambda tag: tag.world is world)
+
+
+def _by_el2_address(
+    processor: CommandProcessor, fields: TlbInvalidate, matches: Callable[[Tag], bool]
+) -> CommandError:
+    scope = processor.scope(fields)
+    if not processor.ids.features.Hyp or scope is None:
+        return ILL
+    processor.tlb.invalidate(processor.spaces(matches), scope)
     return NONE
 
 
@@ -248,11 +311,15 @@ COMMANDS: dict[int, Callable[[CommandProcessor, int], CommandError]] = {
     Opcode.CFGI_STE: _cfgi_ste,
     Opcode.CFGI_STE_RANGE: _cfgi_ste_range,
     Opcode.CFGI_CD: _cfgi_cd,
-    Opcode.CFGI_CD_ALL: _cfgi_cd,
+    Opcode.CFGI_CD_ALL: _cfgi_cd_all,
     Opcode.TLBI_NH_ALL: _nh_all,
     Opcode.TLBI_NH_ASID: _nh_asid,
     Opcode.TLBI_NH_VA: _nh_va,
     Opcode.TLBI_NH_VAA: _nh_vaa,
+    Opcode.TLBI_EL2_ALL: _el2_all,
+    Opcode.TLBI_EL2_ASID: _el2_asid,
+    Opcode.TLBI_EL2_VA: _el2_va,
+    Opcode.TLBI_EL2_VAA: _el2_vaa,
     Opcode.TLBI_S12_VMALL: _s12_vmall,
     Opcode.TLBI_S2_IPA: _s2_ipa,
     Opcode.TLBI_NSNH_ALL: _nsnh_all,

@@ -2,18 +2,19 @@
 """Decoded configuration: what an STE and a CD mean for transactions, and when they are illegal.
 
 Spec: IHI 0070 5.2 and 5.2.2 (STE), 5.4 and 5.4.2 (CD), 5.5 (A, R, S). Fields that a configuration
-does not use are not looked at. Left out: substreams, Secure and Realm streams, EL2 StreamWorlds,
-AArch32 tables, ATS; the ID registers never advertise them.
+does not use are not looked at. Left out: Secure and Realm streams, AArch32 tables, ATS; the ID
+registers never advertise them.
 """
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import NamedTuple
 
 from smmu_emu.smmuv3 import attributes
 from smmu_emu.smmuv3.ids import IPS_BITS, IdRegisters
 from smmu_emu.smmuv3.spec.cd import CD
-from smmu_emu.smmuv3.spec.ste import STE, Config
+from smmu_emu.smmuv3.spec.ste import STE, Config, StreamWorld
 from smmu_emu.tlb import Entry, Space, Tlb
 from smmu_emu.transaction import Attributes
 from smmu_emu.walk.long_descriptor import Root, make_root, stage1_permissions, stage2_permissions
@@ -22,35 +23,49 @@ TG0_GRANULE_LG2 = {0: 12, 1: 16, 2: 14}
 """Granules (log2) by CD.TG0 and STE.S2TG; 3 is reserved."""
 TG1_GRANULE_LG2 = {1: 14, 2: 12, 3: 16}
 """Granules (log2) by CD.TG1; 0 is reserved."""
-_MAX_TXSZ = 39
 _SAME_KINDS = (0, 1, 2, 3, 4, 1, 6, 3)
 """Kinds as they arrive; a write is never an instruction."""
+
+
+class World(Enum):
+    """StreamWorld of a stream's translations, and S2 for those of stage 2 alone. Spec: 3.3.3."""
+
+    EL1 = "NS-EL1"
+    EL2 = "NS-EL2"
+    EL2_E2H = "NS-EL2-E2H"
+    S2 = "stage 2"
 
 
 class Tag(NamedTuple):
     """What tells translations of different address spaces apart in the TLB.
 
-    ``world`` is ``"EL1"`` for translations that stage 1 took part in and ``"S2"`` for stage 2
-    alone;
-    ``asid`` is None for global entries and for stage 2 alone. Spec: 3.3.3, 3.17.
+    ``asid`` is None for global entries and where there are no ASIDs (EL2, stage 2 alone); ``vmid``
+    is 0 where there are no VMIDs. ``incoming`` keeps streams apart whose STEs override attributes
+    that stage 2 combines with. Spec: 3.3.3, 3.17.
     """
 
-    world: str
+    world: World
     vmid: int
     asid: int | None
+    incoming: Attributes | None = None
 
 
 class Stage2(NamedTuple):
-    """Stage 2 of a stream. ``record`` is S2R, ``protect_walks`` S2PTW."""
+    """Stage 2 of a stream. ``record`` is S2R, ``protect_walks`` S2PTW, ``forced`` S2FWB.
+
+    ``incoming`` is what stage 2 combines with where stage 1 does not translate.
+    """
 
     root: Root
     record: bool
     protect_walks: bool
+    forced: bool
+    incoming: Attributes
     space: Space
 
 
 class Stage1(NamedTuple):
-    """Stage 1 of a context: the two halves of its addresses (None: EPDx), and CD flags."""
+    """Stage 1 of a context: the two halves of its addresses (None: no walks), and CD flags."""
 
     halves: tuple[Root | None, Root | None]
     attributes: tuple[Attributes, ...]
@@ -60,17 +75,32 @@ class Stage1(NamedTuple):
 
 
 class Stream:
-    """A legal STE, decoded."""
+    """A legal STE, decoded. ``contexts`` are the keys of the contexts made through it."""
 
-    __slots__ = ("cd_pointer", "config", "kinds", "stage2", "ste", "vmid")
+    __slots__ = (
+        "cd_pointer",
+        "config",
+        "contexts",
+        "incoming",
+        "kinds",
+        "stage2",
+        "ste",
+        "substream_lg2",
+        "vmid",
+        "world",
+    )
 
-    def __init__(self, ste: STE, ids: IdRegisters, tlb: Tlb) -> None:
+    def __init__(self, ste: STE, ids: IdRegisters, tlb: Tlb, *, e2h: bool) -> None:
         self.ste = ste
         self.config = ste.Config
-        self.vmid = ste.S2VMID if ids.features.S2P else 0
+        self.world = _stream_world(ste, ids, e2h)
+        self.vmid = ste.S2VMID if ids.features.S2P and self.world is World.EL1 else 0
         self.kinds = _kinds(ste) if ids.sizes.ATTR_PERMS_OVR else _SAME_KINDS
+        self.incoming = _incoming(ste) if ids.sizes.ATTR_TYPES_OVR else attributes.INCOMING
         self.cd_pointer = ste.S1ContextPtr
+        self.substream_lg2 = ste.S1CDMax if ids.sizes.SSIDSIZE else 0
         self.stage2 = self._make_stage2(ids, tlb) if self.has(Config.STAGE2) else None
+        self.contexts: set[int] = set()
 
     def has(self, stage: Config) -> bool:
         """Whether a stage (`Config.STAGE1` or `Config.STAGE2`) translates."""
@@ -89,8 +119,26 @@ class Stream:
             hierarchical=False,
             ignore_access_flag=bool(ste.S2AFFD),
         )
-        space = tlb.space(Tag("S2", self.vmid, None))
-        return Stage2(root, bool(ste.S2R), bool(ste.S2PTW), space)
+        forced = bool(ids.extras.FWB and ste.S2FWB)
+        space = tlb.space(Tag(World.S2, self.vmid, None, self.incoming))
+        return Stage2(root, bool(ste.S2R), bool(ste.S2PTW), forced, self.incoming, space)
+
+
+def _stream_world(ste: STE, ids: IdRegisters, e2h: bool) -> World:
+    """Spec: 5.2 STRW; only stage-1-only streams of an SMMU with Hyp can be anything but EL1."""
+    if ste.Config != Config.STAGE1 or not ids.features.Hyp or ste.STRW != StreamWorld.EL2:
+        return World.EL1
+    return World.EL2_E2H if e2h else World.EL2
+
+
+def _incoming(ste: STE) -> Attributes:
+    return attributes.override(
+        attributes.INCOMING,
+        mtcfg=ste.MTCFG,
+        memattr=ste.MemAttr,
+        alloccfg=ste.ALLOCCFG,
+        shcfg=ste.SHCFG,
+    )
 
 
 class Context:
@@ -120,8 +168,8 @@ class Context:
         self.stage1 = stage1
         self.stage2 = stream.stage2
         self.tbi = tbi
-        self.bypass = stream.config == Config.BYPASS
         self.aborts = not stream.config & Config.BYPASS
+        self.bypass = not self.aborts and stage1 is None and stream.stage2 is None
         nothing: list[tuple[int, dict[int, Entry]]] = []
         self.sizes = nothing
         self.shared_sizes = nothing
@@ -136,27 +184,33 @@ def make_context(stream: Stream, cd: CD | None, ids: IdRegisters, tlb: Tlb) -> C
     """The context of a stream with its (legal) CD, or without one if stage 1 does not translate."""
     if cd is None:
         return Context(stream, None, 0)
-    stage1 = Stage1(
-        halves=(_half(cd, 0, ids), _half(cd, 1, ids)),
-        attributes=attributes.stage1(cd.MAIR1 << 32 | cd.MAIR0),
-        record=bool(cd.R),
-        own=tlb.space(Tag("EL1", stream.vmid, cd.ASID)),
-        shared=tlb.space(Tag("EL1", stream.vmid, None)),
-    )
-    return Context(stream, stage1, cd.TBI0 | cd.TBI1 << 1)
+    world, vmid = stream.world, stream.vmid
+    shared = tlb.space(Tag(world, vmid, None))
+    if world is World.EL2:
+        # One table, no ASIDs: nG and everything about the upper half are without meaning.
+        halves: tuple[Root | None, Root | None] = (_half(cd, 0, ids, world), None)
+        own, tbi = shared, cd.TBI0
+    else:
+        halves = (_half(cd, 0, ids, world), _half(cd, 1, ids, world))
+        own, tbi = tlb.space(Tag(world, vmid, cd.ASID)), cd.TBI0 | cd.TBI1 << 1
+    types = attributes.stage1(cd.MAIR1 << 32 | cd.MAIR0)
+    return Context(stream, Stage1(halves, types, bool(cd.R), own, shared), tbi)
 
 
-def _half(cd: CD, half: int, ids: IdRegisters) -> Root | None:
-    """The root of TTB0 or TTB1; None where EPDx forbids walks."""
-    if cd.EPD1 if half else cd.EPD0:
+def _half(cd: CD, half: int, ids: IdRegisters, world: World) -> Root | None:
+    """The root of TTB0 or TTB1; None where EPDx, which EL2 ignores, forbids walks."""
+    if world is not World.EL2 and (cd.EPD1 if half else cd.EPD0):
         return None
+    one_level = world is World.EL2
     granules = TG1_GRANULE_LG2 if half else TG0_GRANULE_LG2
     return make_root(
         base=cd.TTB1 if half else cd.TTB0,
         granule_lg2=granules[cd.TG1 if half else cd.TG0],
         input_bits=64 - (cd.T1SZ if half else cd.T0SZ),
         output_bits=min(IPS_BITS[cd.IPS], ids.output_bits),
-        permissions=stage1_permissions(wxn=bool(cd.WXN), pan=bool(cd.PAN)),
+        permissions=stage1_permissions(
+            wxn=bool(cd.WXN), pan=bool(cd.PAN and not one_level), one_level=one_level
+        ),
         hierarchical=not (ids.extras.HAD and (cd.HAD1 if half else cd.HAD0)),
         ignore_access_flag=bool(cd.AFFD),
     )
@@ -187,7 +241,10 @@ def ste_problem(ste: STE, ids: IdRegisters) -> str | None:
         return "STE.Config enables stage 1, which IDR0.S1P says is absent"
     if ste.Config & 2 and not ids.features.S2P:
         return "STE.Config enables stage 2, which IDR0.S2P says is absent"
-    if ids.features.S2P and not ids.features.VMID16 and ste.S2VMID > 0xFF:
+    if not ste.Config & 2 and ids.features.Hyp and ste.STRW & 1:
+        return "STE.STRW is reserved"
+    vmid_used = ids.features.S2P and _stream_world(ste, ids, e2h=False) is World.EL1
+    if vmid_used and not ids.features.VMID16 and ste.S2VMID > 0xFF:
         return "STE.S2VMID does not fit 8 bits"
     if ste.Config & 1 and (problem := _ste_stage1_problem(ste, ids)):
         return problem
@@ -197,6 +254,11 @@ def ste_problem(ste: STE, ids: IdRegisters) -> str | None:
 def _ste_stage1_problem(ste: STE, ids: IdRegisters) -> str | None:
     if ste.S1STALLD and ids.features.STALL_MODEL:
         return "STE.S1STALLD is set though IDR0.STALL_MODEL is not 0"
+    if ids.sizes.SSIDSIZE and ste.S1CDMax > ids.sizes.SSIDSIZE:
+        return "STE.S1CDMax is beyond IDR1.SSIDSIZE"
+    two_level = ids.sizes.SSIDSIZE and ste.S1CDMax and ste.S1Fmt in (1, 2)
+    if two_level and not ids.features.CD2L:
+        return "STE.S1Fmt selects two-level CD tables, which IDR0.CD2L says are absent"
     if not ste.Config & 2 and ste.S1ContextPtr >> ids.output_bits and ids.minor >= 1:
         return "STE.S1ContextPtr is beyond OAS"
     return None
@@ -215,9 +277,10 @@ def _ste_stage2_problem(ste: STE, ids: IdRegisters) -> str | None:
         return "STE.S2TG selects an unsupported granule"
     if ste.S2TTB >> _base_bits(granule_lg2, output_bits):
         return "STE.S2TTB is beyond the effective S2PS"
-    if not max(16 if granule_lg2 < 16 else 12, 64 - ids.input_bits) <= ste.S2T0SZ <= _MAX_TXSZ:
+    smallest, largest = ids.s2t0sz_limits(granule_lg2)
+    if not smallest <= ste.S2T0SZ <= largest:
         return "STE.S2T0SZ is out of range"
-    if not _stage2_consistent(granule_lg2, ste.S2SL0, 64 - ste.S2T0SZ):
+    if not _stage2_consistent(granule_lg2, ste.S2SL0, 64 - ste.S2T0SZ, bool(ids.extras.STT)):
         return "STE.S2SL0 is inconsistent with S2T0SZ and S2TG"
     if ste.S2ENDI:
         return "STE.S2ENDI selects big-endian tables, which IDR0.TTENDIAN says are absent"
@@ -225,15 +288,18 @@ def _ste_stage2_problem(ste: STE, ids: IdRegisters) -> str | None:
 
 
 def _stage2_start_level(granule_lg2: int, sl0: int) -> int:
+    """Level that SL0 names; 3 is level 3 for 4 KiB with small tables, else reserved."""
+    if sl0 == 3:
+        return 3
     return (2 if granule_lg2 == 12 else 3) - sl0
 
 
-def _stage2_consistent(granule_lg2: int, sl0: int, input_bits: int) -> bool:
+def _stage2_consistent(granule_lg2: int, sl0: int, input_bits: int, small_tables: bool) -> bool:
     """Whether the walk of ``input_bits`` can start at SL0's level, with 1 to 16 start tables.
 
     Spec: DDI 0487 D8.2.5 (tables of start levels), AArch64.S2InconsistentSL.
     """
-    if sl0 == 3:
+    if sl0 == 3 and not (small_tables and granule_lg2 == 12):
         return False
     stride = granule_lg2 - 3
     levels_below = 3 - _stage2_start_level(granule_lg2, sl0)
@@ -246,8 +312,9 @@ def _base_bits(granule_lg2: int, output_bits: int) -> int:
     return min(output_bits, 48) if granule_lg2 < 16 else output_bits
 
 
-def cd_problem(cd: CD, ste: STE, ids: IdRegisters) -> str | None:
-    """Why a CD reached through ``ste`` is ILLEGAL, or None. Spec: 5.4.2."""
+def cd_problem(cd: CD, stream: Stream, ids: IdRegisters) -> str | None:
+    """Why a CD reached through a stream is ILLEGAL, or None. Spec: 5.4.2."""
+    el2 = stream.world is World.EL2
     if not cd.V:
         return "CD.V is 0"
     if not cd.A and ids.features.TERM_MODEL:
@@ -258,31 +325,26 @@ def cd_problem(cd: CD, ste: STE, ids: IdRegisters) -> str | None:
         return "CD.AA64 selects AArch32 tables, which IDR0.TTF says are absent"
     if cd.HA or cd.HD:
         return "CD.HA or HD is set though IDR0.HTTU is 0"
-    if cd.ENDI and not (cd.EPD0 and cd.EPD1):
+    if cd.ENDI and (el2 or not (cd.EPD0 and cd.EPD1)):
         return "CD.ENDI selects big-endian tables, which IDR0.TTENDIAN says are absent"
-    if cd.ASID > 0xFF and not ids.features.ASID16:
+    if cd.ASID > 0xFF and not ids.features.ASID16 and not el2:
         return "CD.ASID does not fit 8 bits"
-    output_bits = min(IPS_BITS[cd.IPS], ids.output_bits)
-    return _half_problem(
-        0, cd.EPD0, TG0_GRANULE_LG2.get(cd.TG0), cd.T0SZ, cd.TTB0, output_bits, ids
-    ) or _half_problem(1, cd.EPD1, TG1_GRANULE_LG2.get(cd.TG1), cd.T1SZ, cd.TTB1, output_bits, ids)
+    if el2:
+        return _half_problem(cd, 0, ids)
+    return (None if cd.EPD0 else _half_problem(cd, 0, ids)) or (
+        None if cd.EPD1 else _half_problem(cd, 1, ids)
+    )
 
 
-def _half_problem(
-    half: int,
-    disabled: int,
-    granule_lg2: int | None,
-    txsz: int,
-    ttb: int,
-    output_bits: int,
-    ids: IdRegisters,
-) -> str | None:
-    if disabled:
-        return None
+def _half_problem(cd: CD, half: int, ids: IdRegisters) -> str | None:
+    granules = TG1_GRANULE_LG2 if half else TG0_GRANULE_LG2
+    granule_lg2 = granules.get(cd.TG1 if half else cd.TG0)
     if granule_lg2 is None or not ids.supports_granule(granule_lg2):
         return f"CD.TG{half} selects an unsupported granule"
-    if not 16 <= txsz <= _MAX_TXSZ:
+    smallest, largest = ids.txsz_limits(granule_lg2)
+    if not smallest <= (cd.T1SZ if half else cd.T0SZ) <= largest:
         return f"CD.T{half}SZ is out of range"
-    if ttb >> _base_bits(granule_lg2, output_bits):
+    output_bits = min(IPS_BITS[cd.IPS], ids.output_bits)
+    if (cd.TTB1 if half else cd.TTB0) >> _base_bits(granule_lg2, output_bits):
         return f"CD.TTB{half} is beyond the effective IPS"
     return None

@@ -67,10 +67,22 @@ class IdRegisters:
         """Architecture version 3.minor."""
         return self.aidr & 0xF
 
-    @cached_property
-    def guards_ignore_writes(self) -> bool:
-        """From v3.2, guarded registers ignore writes; we do so in every version. Spec: 6.3.9."""
-        return True
+    def txsz_limits(self, granule_lg2: int) -> tuple[int, int]:
+        """Smallest and largest legal CD.TxSZ for a granule. Spec: 5.4 T0SZ, CDTxSZInvalid."""
+        smallest = 12 if granule_lg2 == 16 and self.addresses.VAX else 16
+        return smallest, self._largest_txsz(granule_lg2)
+
+    def s2t0sz_limits(self, granule_lg2: int) -> tuple[int, int]:
+        """Smallest and largest legal STE.S2T0SZ for a granule. Spec: 5.2 STES2T0SZInvalid."""
+        smallest = 64 - self.input_bits
+        if self.minor >= 1:
+            smallest = max(12 if granule_lg2 == 16 else 16, smallest)
+        return smallest, self._largest_txsz(granule_lg2)
+
+    def _largest_txsz(self, granule_lg2: int) -> int:
+        if not self.extras.STT:
+            return 39
+        return 47 if granule_lg2 == 16 else 48
 
     def supports_granule(self, granule_lg2: int) -> bool:
         """Whether a granule of ``1 << granule_lg2`` bytes is advertised."""
@@ -104,12 +116,12 @@ class IdRegisters:
 
 _ABSENT: dict[tuple[str, type[IDR0] | type[IDR1] | type[IDR3] | type[IDR5]], tuple[str, ...]] = {
     ("idr0", IDR0): (
-        *("BTM", "HTTU", "DORMHINT", "Hyp", "ATS", "MSI", "ATOS", "PRI", "VMW", "VATOS"),
+        *("BTM", "HTTU", "DORMHINT", "ATS", "MSI", "ATOS", "PRI", "VMW", "VATOS"),
         "RME_IMPL",
     ),
-    ("idr1", IDR1): ("SSIDSIZE", "QUEUES_PRESET", "TABLES_PRESET", "ECMDQ"),
-    ("idr3", IDR3): ("PBHA", "PPS", "MPAM", "FWB", "STT", "E0PD"),
-    ("idr5", IDR5): ("DS", "D128", "VAX"),
+    ("idr1", IDR1): ("QUEUES_PRESET", "TABLES_PRESET", "ECMDQ"),
+    ("idr3", IDR3): ("PBHA", "PPS", "MPAM", "E0PD"),
+    ("idr5", IDR5): ("DS", "D128"),
 }
 
 PRESETS: dict[str, IdRegisters] = {

@@ -138,7 +138,7 @@ def _writable_masks(ids: IdRegisters) -> dict[str, int]:
     return {
         "CR0": CR0.mask("SMMUEN", "EVENTQEN", "CMDQEN"),
         "CR1": CR1.mask(),
-        "CR2": CR2.mask("RECINVSID"),
+        "CR2": CR2.mask("RECINVSID", *(["E2H"] if ids.features.Hyp else [])),
         "GBPA": GBPA.mask(),
         "IRQ_CTRL": IRQ_CTRL.mask("GERROR_IRQEN", "EVENTQ_IRQEN"),
         "GERRORN": GERROR.mask("CMDQ_ERR", "EVENTQ_ABT_ERR"),

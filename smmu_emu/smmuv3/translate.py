@@ -18,7 +18,14 @@ from smmu_emu.smmuv3.register_file import RegisterFile
 from smmu_emu.smmuv3.spec.event import EventCode, FetchClass
 from smmu_emu.smmuv3.spec.registers import GBPA
 from smmu_emu.tlb import Entry, Tlb
-from smmu_emu.transaction import ALL_KINDS, PRIVILEGED, Fault, Transaction, Translation
+from smmu_emu.transaction import (
+    ALL_KINDS,
+    PRIVILEGED,
+    Attributes,
+    Fault,
+    Transaction,
+    Translation,
+)
 from smmu_emu.walk.long_descriptor import (
     NOT_GLOBAL,
     Leaf,
@@ -80,8 +87,10 @@ class TranslationPath:
     def translate(self, transaction: Transaction) -> Translation | Fault:
         """Translate one access; a Fault has been reported when this returns."""
         stream_id, iova, write, privileged, instruction, substream_id = transaction
+        if substream_id is not None:
+            stream_id |= (substream_id + 1) << 32  # the same as context_key()
         context = self.active.get(stream_id)
-        if context is None or substream_id is not None:
+        if context is None:
             found = self._find_context(transaction)
             if not isinstance(found, Context):
                 return found
@@ -116,20 +125,32 @@ class TranslationPath:
         if not self.registers.values["CR0ACK"] & 1:
             result = self._bypass_disabled(transaction)
             return self._told(result) if isinstance(result, Fault) else result
-        context = self.configuration.lookup(transaction, self._locate_cd)
+        context = self.configuration.lookup(transaction, self._cd_address)
         return self._told(context) if isinstance(context, Fault) else context
 
     def _bypass_disabled(self, transaction: Transaction) -> Translation | Fault:
         """SMMUEN is 0: GBPA decides, and no event is ever recorded. Spec: 3.11, 6.3.14."""
-        if GBPA(self.registers.values["GBPA"]).ABORT:
+        gbpa = GBPA(self.registers.values["GBPA"])
+        if gbpa.ABORT:
             return Fault(0, transaction, recorded=False, reason="GBPA.ABORT is 1")
-        return self._bypass(transaction, "SMMUEN is 0")
+        passed = attributes.INCOMING
+        if self.registers.ids.sizes.ATTR_TYPES_OVR:
+            passed = attributes.override(
+                passed,
+                mtcfg=gbpa.MTCFG,
+                memattr=gbpa.MemAttr,
+                alloccfg=gbpa.ALLOCCFG,
+                shcfg=gbpa.SHCFG,
+            )
+        return self._bypass(transaction, passed, "SMMUEN is 0")
 
-    def _bypass(self, transaction: Transaction, reason: str) -> Translation | Fault:
+    def _bypass(
+        self, transaction: Transaction, passed: Attributes, reason: str
+    ) -> Translation | Fault:
         """Addresses pass unchanged if they fit the output size. Spec: 3.4."""
         output_bits = self.registers.ids.output_bits
         if not transaction.iova >> output_bits:
-            return Translation(transaction.iova, output_bits, attributes.INCOMING)
+            return Translation(transaction.iova, output_bits, passed)
         enabled = bool(self.registers.values["CR0ACK"] & 1)
         return Fault(
             EventCode.F_ADDR_SIZE if enabled else 0,
@@ -147,7 +168,8 @@ class TranslationPath:
     ) -> Translation | Fault:
         """No entry: streams that translate nothing never have one, the others walk."""
         if context.bypass:
-            result = self._bypass(transaction, "STE.Config bypasses both stages")
+            reason = "the STE bypasses both stages"
+            result = self._bypass(transaction, context.stream.incoming, reason)
             return self._told(result) if isinstance(result, Fault) else result
         if context.aborts:
             reason = "STE.Config aborts the stream"
@@ -255,9 +277,10 @@ class TranslationPath:
                 return fault._replace(address=leaf.address, recorded=True)
             return fault
         base = ipa & -(1 << leaf.size_lg2)
-        combined = attributes.combine(attributes.INCOMING, attributes.stage2(leaf.descriptor))
+        passed = attributes.through_stage2(stage2.incoming, leaf.descriptor, forced=stage2.forced)
         geometry = (leaf.level, stage2.root.granule_lg2, leaf.size_lg2, base, leaf.level)
-        entry = Entry(base, leaf.size_lg2, leaf.page, ALL_KINDS, leaf.allowed, combined, *geometry)
+        entry = Entry(base, leaf.size_lg2, leaf.page, ALL_KINDS, leaf.allowed, passed, *geometry)
+        entry.stage2_descriptor = leaf.descriptor
         self.tlb.insert(stage2.space, entry)
         return entry
 
@@ -276,7 +299,9 @@ class TranslationPath:
         entry = self.stage2_entry(transaction, stage2, ipa, kind, fetch_class)
         if isinstance(entry, Fault):
             return entry
-        device = stage2.protect_walks and attributes.is_device(entry.attributes.memory)
+        device = stage2.protect_walks and attributes.is_stage2_device(
+            entry.stage2_descriptor, forced=stage2.forced
+        )
         if device or not entry.allowed_stage2 >> _READ & 1:
             reason = "S2PTW and the table is in Device memory" if device else "S2AP forbids reads"
             level = entry.stage2_level
@@ -285,16 +310,11 @@ class TranslationPath:
             )
         return entry.page | ipa & entry.mask
 
-    def _locate_cd(self, stream: Stream, transaction: Transaction) -> int | Fault:
+    def _cd_address(self, stream: Stream, transaction: Transaction, pointer: int) -> int | Fault:
         if stream.stage2 is None:
-            return stream.cd_pointer
-        return self.read_through_stage2(
-            transaction,
-            stream.stage2,
-            stream.cd_pointer,
-            stream.kinds[transaction.kind],
-            FetchClass.CD,
-        )
+            return pointer
+        kind = stream.kinds[transaction.kind]
+        return self.read_through_stage2(transaction, stream.stage2, pointer, kind, FetchClass.CD)
 
     # -- both stages
 
@@ -315,8 +335,10 @@ class TranslationPath:
             return second
         size_lg2 = min(leaf.size_lg2, second.size_lg2)
         pa = second.page | ipa & second.mask
-        combined = attributes.combine(
-            stage1.attributes[attributes.index(leaf.descriptor)], second.attributes
+        combined = attributes.through_stage2(
+            stage1.attributes[attributes.index(leaf.descriptor)],
+            second.stage2_descriptor,
+            forced=stage2.forced,
         )
         geometry = (leaf.level, root.granule_lg2, leaf.size_lg2)
         return Entry(

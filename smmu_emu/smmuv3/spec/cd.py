@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Context Descriptor, declared only.
+"""Context Descriptors and their level-1 table, declared only.
 
-Spec: IHI 0070 5.4. Fields of SMMUv3.3 and later and of MPAM are not declared.
+Spec: IHI 0070 5.3 (L1CD), 5.4 (CD). Fields of SMMUv3.3 and later and of MPAM are not declared.
 """
 
 from __future__ import annotations
@@ -9,6 +9,15 @@ from __future__ import annotations
 from smmu_emu.bits import Address, Bits, Word
 
 CD_SIZE = 64
+
+L1CD_SIZE = 8
+
+
+class L1CD(Word, bits=64):
+    """Level-1 context descriptor. Spec: 5.3."""
+
+    V = Bits(0)
+    L2Ptr = Address(55, 12)
 
 
 class CD(Word, bits=512):

@@ -32,6 +32,21 @@ class Config(IntEnum):
     NESTED = 0b111
 
 
+class StreamWorld(IntEnum):
+    """Values of STE.STRW in the Non-secure stream table. Spec: 5.2 STRW."""
+
+    EL1 = 0
+    EL2 = 2
+
+
+class DefaultSubstream(IntEnum):
+    """STE.S1DSS; 3 behaves as TERMINATE. Spec: 5.2 S1DSS."""
+
+    TERMINATE = 0
+    BYPASS = 1
+    SUBSTREAM0 = 2
+
+
 class STE(Word, bits=512):
     """Stream Table Entry; bit positions count through all 64 bytes, as in the specification."""
 
