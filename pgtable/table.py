@@ -167,7 +167,13 @@ class PageTable(Generic[R_co]):
         smallest = bitmap & -bitmap
         if not prot & 3:
             self._no_access(iova, paddr, size, prot)
-        if (iova | paddr | size) & (smallest - 1) or size <= 0 or not self._fits(iova, size, paddr):
+        if (
+            (iova | paddr | size) & (smallest - 1)
+            or size <= 0
+            or not self._takes(iova, size)
+            or paddr < 0
+            or (paddr + size - 1) >> self.cfg.oas
+        ):
             self._bad_range("map", iova, size, smallest, paddr)
         if size > smallest and bitmap != smallest:
             # A block map tears down the tables below it, mappings and all: look first.
@@ -194,7 +200,7 @@ class PageTable(Generic[R_co]):
         iova, size = index(iova), index(size)
         bitmap = self.cfg.pgsize_bitmap
         smallest = bitmap & -bitmap
-        if (iova | size) & (smallest - 1) or size <= 0 or not self._fits(iova, size, 0):
+        if (iova | size) & (smallest - 1) or size <= 0 or not self._takes(iova, size):
             self._bad_range("unmap", iova, size, smallest, None)
         if size == smallest and self._is_leaf(iova, size):
             unmapped = self.unmap_pages(iova, size, 1, gather)
@@ -226,12 +232,18 @@ class PageTable(Generic[R_co]):
         leaf = self.leaf_at(iova)
         return leaf is not None and leaf[1] == size
 
-    def _fits(self, iova: int, size: int, paddr: int) -> bool:
-        """Say whether both whole ranges lie within the input and output sizes."""
-        cfg = self.cfg
-        return not (
-            iova < 0 or (iova + size - 1) >> cfg.ias or paddr < 0 or (paddr + size - 1) >> cfg.oas
-        )
+    def _takes(self, iova: int, size: int) -> bool:
+        """Say whether a whole range lies within the input size."""
+        return iova >= 0 and not (iova + size - 1) >> self.cfg.ias
+
+    def _check_inputs(self, iova: int, size: int) -> None:
+        """Raise BadRangeError for a range that is empty or not within the input size."""
+        if size <= 0 or not self._takes(iova, size):
+            raise BadRangeError(
+                f"runs of {size:#x} bytes at {iova:#x}: the table takes {self._inputs()}",
+                iova=iova,
+                size=size,
+            )
 
     def _one_size(self, pgsize: int) -> int:
         if pgsize <= 0 or pgsize & (pgsize - 1) or not pgsize & self.cfg.pgsize_bitmap:
@@ -255,7 +267,7 @@ class PageTable(Generic[R_co]):
             why = "the size must be positive"
         elif (iova | size | (paddr or 0)) & (smallest - 1):
             why = f"addresses and size must be multiples of the smallest page, {smallest:#x}"
-        elif not self._fits(iova, size, 0):
+        elif not self._takes(iova, size):
             why = f"the table takes {self._inputs()}"
         else:
             why = f"the table puts out {self.cfg.oas}-bit addresses"
@@ -264,7 +276,7 @@ class PageTable(Generic[R_co]):
         )
 
     def _inputs(self) -> str:
-        return f"{self.cfg.ias}-bit addresses"
+        return f"addresses 0x0 to {(1 << self.cfg.ias) - 1:#x}"
 
     def _already_mapped(self, run: Run, iova: int, paddr: int, size: int) -> NoReturn:
         at = max(run.iova, iova)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pgtable.config import EEXIST, EINVAL, ENOMEM, ERANGE, AppleDartRegs, PageTableConfig, Prot
-from pgtable.errors import BadRangeError, ConfigRefusedError, OutOfTableMemoryError
+from pgtable.errors import ConfigRefusedError, OutOfTableMemoryError
 from pgtable.flush import IotlbGather
 from pgtable.formats.common import CHUNK, ZEROS, TreeTable, signed_32, steps, stretches
 from pgtable.memory import TableMemory
@@ -323,12 +323,7 @@ class DartTable(TreeTable[AppleDartRegs]):
             table = paddrs.view(np.int64)
 
     def runs(self, iova: int, size: int) -> Iterator[Run]:
-        if size <= 0 or not self._fits(iova, size, 0):
-            raise BadRangeError(
-                f"runs of {size:#x} bytes at {iova:#x}: the table takes {self._inputs()}",
-                iova=iova,
-                size=size,
-            )
+        self._check_inputs(iova, size)
         return self._runs_from_top(iova, iova + size)
 
     def _runs_from_top(self, low: int, high: int) -> Iterator[Run]:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pgtable.config import EINVAL
-from pgtable.errors import BadRangeError
 from pgtable.formats.common import CHUNK, stretches
 from pgtable.formats.lpae_tables import ADDRESS, BLOCK, LAST, TABLE, TYPE, LpaeTables
 from pgtable.table import DIRTY_NO_CLEAR, U64, DirtyBitmap, R_co, Run
@@ -168,12 +167,7 @@ class LpaeReader(LpaeTables[R_co]):
     # --- what is mapped -------------------------------------------------------------------
 
     def runs(self, iova: int, size: int) -> Iterator[Run]:
-        if size <= 0 or not self._fits(iova, size, 0):
-            raise BadRangeError(
-                f"runs of {size:#x} bytes at {iova:#x}: the table takes {self._inputs()}",
-                iova=iova,
-                size=size,
-            )
+        self._check_inputs(iova, size)
         seen = {self._root}
         return self._runs(self._root, self.geometry.start_level, iova, iova + size, seen)
 

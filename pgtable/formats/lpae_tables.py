@@ -98,13 +98,8 @@ class LpaeTables(TreeTable[R_co]):
                 kind=self.page_kind if level == LAST else BLOCK,
             )
 
-    def _fits(self, iova: int, size: int, paddr: int) -> bool:
-        last = iova + size - 1
-        return (
-            iova >> self._ias == self._top == last >> self._ias
-            and paddr >= 0
-            and not (paddr + size - 1) >> self._oas
-        )
+    def _takes(self, iova: int, size: int) -> bool:
+        return iova >> self._ias == self._top == (iova + size - 1) >> self._ias
 
     def _inputs(self) -> str:
         low = self._top << self._ias

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pgtable.config import ENOMEM, ArmV7sRegs, PageTableConfig, Quirk
-from pgtable.errors import BadRangeError, OutOfTableMemoryError, TableMemoryError
+from pgtable.errors import OutOfTableMemoryError, TableMemoryError
 from pgtable.formats.common import CHUNK, TreeTable, stretches
 from pgtable.formats.v7s_descriptors import (
     LARGE,
@@ -235,12 +235,7 @@ class V7sTables(TreeTable[ArmV7sRegs]):
     # --- what is mapped -------------------------------------------------------------------
 
     def runs(self, iova: int, size: int) -> Iterator[Run]:
-        if size <= 0 or not self._fits(iova, size, 0):
-            raise BadRangeError(
-                f"runs of {size:#x} bytes at {iova:#x}: the table takes {self._inputs()}",
-                iova=iova,
-                size=size,
-            )
+        self._check_inputs(iova, size)
         return self._runs(iova, iova + size)
 
     def _runs(self, low: int, high: int) -> Iterator[Run]:
