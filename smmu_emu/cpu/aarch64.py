@@ -84,6 +84,7 @@ class Aarch64Core:
         self._faults = MemoryFaults(engine, memory, self._plans)
         physical, virtual = Timer(clock, "physical timer"), Timer(clock, "virtual timer")
         self._system = SystemRegisters(engine, pace, physical, virtual, self._report)
+        self._begin_as_firmware_would()
         self._code = CodeWatch(
             engine, memory, pace, self._plans, self._system.read, self._system.write
         )
@@ -95,7 +96,6 @@ class Aarch64Core:
         self._idle = False
         self._ending: tuple[ExitKind, int, str] | None = None
         memory.code_written = self._code.written
-        self._begin_as_firmware_would()
         self._pristine = engine.save()
 
     def _begin_as_firmware_would(self) -> None:
@@ -216,7 +216,7 @@ class Aarch64Core:
         self._vectors.reset()
         self._system.reset()
         self._semihosting.reset()
-        self._code.reset(entry)
+        self._code.reset()
         self._reported.clear()
         self._idle = False
         self._ending = None

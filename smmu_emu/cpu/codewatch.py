@@ -13,12 +13,11 @@ that this room knows
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any
 
 from smmu_emu.cpu import abi
-from smmu_emu.cpu.engine import Engine
+from smmu_emu.cpu.engine import PC, Engine
 from smmu_emu.cpu.mmio import InstructionPlans
 from smmu_emu.cpu.pace import Pace
 from smmu_emu.memory import PAGE, PhysicalMemory
@@ -27,17 +26,23 @@ _LINE_LG2 = 6
 _MUCH = 64 << 10
 """Writes longer than this, in bytes, are not looked at line by line."""
 
-_WATCHED = re.compile(
-    rb"(?=[\x00-\xff]{2}(?:"
-    rb"[\x10-\x17\x30-\x37]"  # op0 = 2: debug
-    rb"|(?<=[\x90-\x9f\xe0-\xef])[\x1b\x3b]"  # op0 = 3, op1 = 3, CRn = 9, 14: PMU and timers
-    rb"|(?<=[\x04\x05\x9e])[\x18\x38]"  # op0 = 3, op1 = 0: ID registers, the PMU's EL1 registers
-    rb")\xd5)",
-    re.DOTALL,
-)
-"""MRS and MSR of system registers that `SystemRegisters` answers, as bytes in memory."""
-_READ = 0x20
-"""In byte 2 of MRS, not of MSR."""
+_SYSTEM = b"\xd5"
+"""The last byte of every system instruction."""
+_BRANCH_TO_SELF = b"\x00\x00\x00\x14"
+_READ = 1 << 21
+"""In MRS, not in MSR."""
+
+
+def _is_watched(word: int) -> bool:
+    """MRS and MSR of the system registers that `SystemRegisters` answers."""
+    op0, op1, crn, crm = word >> 19 & 3, word >> 16 & 7, word >> 12 & 15, word >> 8 & 15
+    if op0 == 2:  # debug
+        return True
+    if op0 != 3:
+        return False
+    if op1 == 3:  # performance monitors, timers
+        return crn in (9, 14)
+    return op1 == 0 and ((crn == 0 and crm in (4, 5)) or (crn == 9 and crm == 14))
 
 
 class CodeWatch:
@@ -67,12 +72,25 @@ class CodeWatch:
         self._new_sites: set[tuple[int, bool]] = set()
         self._written: list[tuple[int, int]] = []
         self._odd_blocks: list[tuple[int, int]] = []
+        self._unsettled = False
         self.misaligned_pc = False
         """The slice ended because PC is not a multiple of 4."""
+        self._execute_a_first_block()
         engine.hook(unicorn_const.UC_HOOK_EDGE_GENERATED, abi.BlockMade(self._block_made))
 
-    def reset(self, entry: int) -> None:
-        """Forget all code, and look at the page of ``entry``: its first block is not announced."""
+    def _execute_a_first_block(self) -> None:
+        """The engine announces a block only when another was executed before: let that be ours."""
+        if self._memory.rams:
+            ram = self._memory.rams[0]
+            before = bytes(ram.view[:4])
+            ram.view[:4] = _BRANCH_TO_SELF
+            self._engine.registers[PC] = ram.base
+            self._engine.start(1)
+            ram.view[:4] = before
+            self._engine.drop_all_code()
+
+    def reset(self) -> None:
+        """Forget all code."""
         if self._lines:
             self._engine.drop_all_code()
         self._lines.clear()
@@ -80,8 +98,6 @@ class CodeWatch:
         self._written.clear()
         self._plans.forget()
         self._plans.ambiguous = self.misaligned_pc = False
-        self._look(entry, PAGE - entry % PAGE, entry)
-        self.settle()
 
     def _block_made(self, _engine: object, block: Any, _previous: object, _user: object) -> None:
         try:
@@ -89,6 +105,7 @@ class CodeWatch:
             if pc & 3:
                 self.misaligned_pc = True
                 self._odd_blocks.append((pc, size))
+                self._unsettled = True
                 self._engine.stop_before_block()
                 return
             pa = self._engine.translate(pc, abi.PROT_EXEC)
@@ -112,22 +129,32 @@ class CodeWatch:
         self._memory.code_frames.add(pa // PAGE)
         self._lines.update(range(pa >> _LINE_LG2, (pa + size - 1 >> _LINE_LG2) + 1))
         offset = pa - ram.base
-        code = ram.view[offset : offset + size]
-        for found in _WATCHED.finditer(code):
-            at = found.start()
-            site = va + at, bool(code[at + 2] & _READ)
-            if not at & 3 and site not in self._sites:
-                self._new_sites.add(site)
+        code = bytes(ram.view[offset : offset + size])
+        at = code.find(_SYSTEM)
+        while at >= 0:
+            if at & 3 == 3:
+                self._look_at_system(va + at - 3, int.from_bytes(code[at - 3 : at + 1], "little"))
+            at = code.find(_SYSTEM, at + 1)
+
+    def _look_at_system(self, va: int, word: int) -> None:
+        site = va, bool(word & _READ)
+        if _is_watched(word) and site not in self._sites:
+            self._new_sites.add(site)
+            self._unsettled = True
 
     def written(self, pa: int, size: int) -> None:
         """Somebody else wrote into a frame that holds code."""
         lines = range(pa >> _LINE_LG2, (pa + size - 1 >> _LINE_LG2) + 1)
         if size > _MUCH or not self._lines.isdisjoint(lines):
             self._written.append((pa, size))
+            self._unsettled = True
             self._pace.interrupt()
 
     def settle(self) -> None:
         """Between slices: hook what was found, drop translations of what was written."""
+        if not self._unsettled:
+            return
+        self._unsettled = False
         for site, is_read in sorted(self._new_sites):
             callback, instruction = self._on_read if is_read else self._on_write
             self._engine.hook(self._hook_kind, callback, site, site, instruction)

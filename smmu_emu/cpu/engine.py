@@ -53,6 +53,34 @@ class Syndrome(NamedTuple):
     target_el: int
 
 
+class Batch:
+    """Several registers that are read or written in one call: ``values`` in the order of names."""
+
+    def __init__(self, handle: Any, names: tuple[str, ...]) -> None:
+        numbers = _register_numbers()
+        count = len(names)
+        cells = (ctypes.c_uint64 * count)()
+        first = ctypes.addressof(cells)
+        self.values: memoryview = memoryview(cells).cast("B").cast("Q")
+        self._call = (
+            handle,
+            (ctypes.c_int32 * count)(*(numbers[name] for name in names)),
+            (ctypes.c_void_p * count)(*(first + 8 * i for i in range(count))),
+            count,
+        )
+        library = abi.library()
+        self._read, self._write = library.uc_reg_read_batch, library.uc_reg_write_batch
+
+    def read(self) -> memoryview:
+        """Fetch and answer the values; registers of 32 bits leave the upper halves alone."""
+        self._read(*self._call)
+        return self.values
+
+    def write(self) -> None:
+        """Store the values."""
+        self._write(*self._call)
+
+
 class Engine:
     """One Unicorn engine over a memory map's RAM; windows are added with `map_window`."""
 
@@ -159,6 +187,10 @@ class Engine:
         if error:
             abi.check(error, f"writing {name}")
         self._value.value = 0
+
+    def batch(self, *names: str) -> Batch:
+        """Registers that Unicorn has names for, to be read or written together."""
+        return Batch(self._handle, names)
 
     def has(self, name: str) -> bool:
         """Whether Unicorn has a name for this register."""

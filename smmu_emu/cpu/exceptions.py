@@ -40,6 +40,7 @@ _SPSR, _SCTLR = SYSTEM["SPSR_EL1"], SYSTEM["SCTLR_EL1"]
 _NZCV, _PAN, _SPAN = 0xF000_0000, 1 << 22, 1 << 23
 _EL1H, _DAIF = 5, 0x3C0
 _AARCH32 = 1 << 4
+_SHORT_HANDLER, _MANY = 64, 1000
 
 
 def describe(esr: int) -> str:
@@ -54,12 +55,16 @@ class Vectors:
     def __init__(self, engine: Engine, model: str) -> None:
         self._engine = engine
         self._has_pan = model == "max"
+        self._before = engine.batch("PSTATE", "VBAR_EL1")
+        self._after = engine.batch("ELR_EL1", "ESR_EL1", "PSTATE")
         self.reset()
 
     def reset(self) -> None:
         """Forget what was taken before."""
         self._last: tuple[int, ...] = ()
-        self._taken_at = -2
+        self._last_sp = 0
+        self._taken_at = 0
+        self._falling = 0
 
     def enter(self, esr: int, far: int | None, return_address: int, instructions: int) -> str:
         """Take a synchronous exception from the present level to EL1.
@@ -68,22 +73,23 @@ class Vectors:
         further, or an empty string.
         """
         engine = self._engine
-        pstate = engine.get("PSTATE")
+        pstate, vbar = self._before.read()
         if pstate & _AARCH32:
             return "the guest entered AArch32 state, which is not modelled"
         from_el0 = not pstate & 0xC
-        vector = engine.get("VBAR_EL1") + (0x400 if from_el0 else 0x200 if pstate & 1 else 0)
+        vector = vbar + (0x400 if from_el0 else 0x200 if pstate & 1 else 0)
         if not pstate & 1:
             engine.set("SP_EL0", engine.registers[SP])
             engine.registers[SP] = engine.get("SP_EL1")
-        engine.set("ELR_EL1", return_address)
-        engine.set("ESR_EL1", esr)
         if far is not None:
             engine.set("FAR_EL1", far)
-        engine.set("PSTATE", pstate & _NZCV | self._pan(pstate) | _DAIF | _EL1H)
+        after = self._after.values
+        after[0], after[1] = return_address, esr
+        after[2] = pstate & _NZCV | self._pan(pstate) | _DAIF | _EL1H
+        self._after.write()
         engine.registers[PC] = vector
         engine.set_system(_SPSR, pstate)
-        return self._loop((esr, far or 0, return_address, pstate, vector), instructions)
+        return self._loop((esr, return_address, pstate, vector), instructions)
 
     def _pan(self, pstate: int) -> int:
         if self._has_pan and not self._engine.get_system(_SCTLR) & _SPAN:
@@ -91,14 +97,21 @@ class Vectors:
         return pstate & _PAN
 
     def _loop(self, entry: tuple[int, ...], instructions: int) -> str:
-        """The same exception twice with nothing executed between: it will be taken for ever."""
-        idle = instructions - self._taken_at <= 1
-        again = idle and entry == self._last
-        self._last, self._taken_at = entry, instructions
-        if not again:
+        """The same exception over and over, without or hardly without an instruction between.
+
+        Identical twice in a row, the core's state repeats for ever. A handler that faults on its
+        stack moves SP each time; no stack is deep enough for that to be meant.
+        """
+        gap, sp = instructions - self._taken_at, self._engine.registers[SP]
+        same = entry == self._last
+        moving = same and gap <= _SHORT_HANDLER and sp != self._last_sp
+        self._falling = self._falling + 1 if moving else 0
+        stuck = (same and gap <= 1 and sp == self._last_sp) or self._falling > _MANY
+        self._last, self._taken_at, self._last_sp = entry, instructions, sp
+        if not stuck:
             return ""
-        esr, far, return_address, _, vector = entry
+        esr, return_address, _, vector = entry
         return (
-            f"exception loop: {describe(esr)} at {return_address:#x}, address {far:#x}, "
-            f"and again at its vector {vector:#x}"
+            f"exception loop: {describe(esr)} at {return_address:#x}, "
+            f"and again in its handler at {vector:#x}, SP {sp:#x}"
         )

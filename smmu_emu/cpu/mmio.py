@@ -114,13 +114,13 @@ class WindowPort:
         try:
             pace.sync()
             registers = self._engine.registers
-            plan = self._plans.at(registers[PC])
-            if plan[0] == size and not registers[plan[1]] + plan[2] & size - 1:
+            asked, base, distance, access = self._plans.at(registers[PC])
+            if asked == size and not registers[base] + distance & size - 1:
                 value = self._window.device.read(offset, size)
             else:
-                value = self._read_split(plan[3], offset, size)
+                value = self._read_split(access, offset, size)
             if value is None:
-                self._refused(plan[3], offset, 0)
+                self._refused(access, offset, 0)
                 return 0
             pace.settle()
             return value & (1 << 8 * size) - 1
@@ -141,7 +141,7 @@ class WindowPort:
         unit = min(access.size, 8)
         address = self._plans.address(access)
         skew = address & unit - 1
-        if skew and not self._may_be_odd(access, address, offset + skew, write=False):
+        if skew and not self._may_be_odd(access, address, offset + skew, 0):
             return 0
         if not skew and unit <= size:
             return self._window.device.read(offset, size)
@@ -184,7 +184,7 @@ class WindowPort:
             return
         if size == 1:
             address = self._plans.address(access)
-            if not self._may_be_odd(access, address, offset, write=True):
+            if not self._may_be_odd(access, address, offset, WRITE_NOT_READ):
                 return
         self._store_from, self._store_end = offset, offset + min(access.size, 8)
         self._store_next = offset + size
@@ -199,19 +199,22 @@ class WindowPort:
 
     # -- accesses that abort
 
-    def _may_be_odd(self, access: MemoryAccess, address: int, offset: int, write: bool) -> bool:
+    def _may_be_odd(self, access: MemoryAccess, address: int, offset: int, write: int) -> bool:
         """Whether a misaligned access may go on; faults it if not.
 
-        ``address`` is the access's own, ``offset`` where in the window it seems to begin.
+        ``address`` is that of the instruction's first byte, ``offset`` where in the window the
+        element in question seems to begin.
         """
+        unit = min(access.size, 8)
+        distance = (offset - address) % PAGE
+        begins_here = distance < access.total and not distance % unit
         device_memory = not self._engine.memory_attributes(address) & 0xF0
-        begins_here = (address ^ offset) & PAGE - 1 == 0
-        end = offset + min(access.size, 8)
-        if not device_memory and begins_here and end <= self._window.size and access.size <= 16:
+        inside = begins_here and offset + unit <= self._window.size and access.size <= 16
+        if inside and not device_memory:
             return True
-        status = ALIGNMENT_FAULT if device_memory else EXTERNAL_ABORT
-        iss = status | (WRITE_NOT_READ if write else 0)
-        self._pace.cancel(PendingException(data_abort=True, iss=iss, far=address))
+        iss = (ALIGNMENT_FAULT if device_memory else EXTERNAL_ABORT) | write
+        far = address + distance if begins_here else address
+        self._pace.cancel(PendingException(data_abort=True, iss=iss, far=far))
         return False
 
     def _refused(self, access: MemoryAccess | None, offset: int, write: int) -> None:
