@@ -152,13 +152,16 @@ class CpuInterface:
         """Drive the core's wires as the state asks for. Spec: 3.6."""
         irq = fiq = False
         number = self._candidate()
-        if number != SPURIOUS and self._group_priority(number) < self._running_priority():
-            group = self._group(number)
-            if self._values["CTLR"] >> group & 1:
-                fiq = not group and bool(self._values["CTLR"] & _FIQ_EN)
-                irq = not fiq
+        if number != SPURIOUS and self._may_preempt(number):
+            fiq = not self._group(number) and bool(self._values["CTLR"] & _FIQ_EN)
+            irq = not fiq
         self.irq.set(irq)
         self.fiq.set(fiq)
+
+    def _may_preempt(self, number: int) -> bool:
+        """Whether the core may take this candidate now. Running priorities are group priorities."""
+        enabled = self._values["CTLR"] >> self._group(number) & 1
+        return bool(enabled) and self.distributor.priority[number] < self._running_priority()
 
     # -- taking and ending interrupts
 
@@ -177,12 +180,9 @@ class CpuInterface:
         """Acknowledge. Spec: 4.4.4."""
         if number >= OTHER_GROUP:
             return number
-        if not self._values["CTLR"] >> self._group(number) & 1:
+        if not self._may_preempt(number):
             return SPURIOUS
-        priority = self._group_priority(number)
-        if priority >= self._running_priority():
-            return SPURIOUS
-        self._active_priorities[self._group(number)] |= 1 << (priority >> 1)
+        self._active_priorities[self._group(number)] |= 1 << (self._group_priority(number) >> 1)
         self.distributor.acknowledge(number)
         self.update()
         return number
