@@ -163,7 +163,8 @@ class Pl011:
             self._values["RIS"] |= INTERRUPTS.mask("OE")
         else:
             self._fifo.append(character)
-            self._values["RIS"] |= _RX
+            if len(self._fifo) == 1:
+                self._values["RIS"] |= _RX
         self._update_flags()
         self._update_interrupt()
 
