@@ -98,14 +98,13 @@ class Word:
         cls.BITS = bits or cls.BITS
         own = {name: field for name, field in vars(cls).items() if isinstance(field, Bits)}
         cls.FIELDS = {**cls.FIELDS, **own}
-        taken: dict[int, str] = {}
+        taken = 0
         for name, field in cls.FIELDS.items():
             if field.msb >= cls.BITS:
                 raise TypeError(f"{cls.__name__}.{name}: bit {field.msb} is outside {cls.BITS}")
-            for bit in range(field.lsb, field.msb + 1):
-                if bit in taken:
-                    raise TypeError(f"{cls.__name__}: {name} and {taken[bit]} share bit {bit}")
-                taken[bit] = name
+            if taken & field.in_place:
+                raise TypeError(f"{cls.__name__}.{name} overlaps another field")
+            taken |= field.in_place
 
     def __init__(self, value: int = 0) -> None:
         if value < 0 or value >> self.BITS:

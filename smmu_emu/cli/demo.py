@@ -18,7 +18,7 @@ def command() -> None:
     from smmu_emu.cli.run import run_image
 
     with (
-        resources.as_file(resources.files("smmu_emu") / "images" / "demo.elf") as image,
-        resources.as_file(resources.files("smmu_emu") / "images" / "demo.tables") as tables,
+        resources.as_file(resources.files("smmu_emu") / "images" / "dma_blob.elf") as image,
+        resources.as_file(resources.files("smmu_emu") / "images" / "dma_blob.tables") as tables,
     ):
         sys.exit(run_image(Path(image), blobs=((TABLES_AT, Path(tables)),)))
