@@ -2,7 +2,8 @@
 """The command line: one file a subcommand, loaded when it is asked for.
 
 Built on click alone: typer would add a tenth of a second to every start.
-Errors of the emulator, and of files that cannot be read, become one line and status 2.
+Errors of the emulator, and of files that cannot be read, become one line and status 123; wrong
+usage is 2, as everywhere.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import click
 from smmu_emu.errors import EmulatorError
 
 _COMMANDS = {"run": "run", "demo": "demo"}
-USAGE_ERROR = 2
+EMULATOR_ERROR = 123
 INTERRUPTED = 130
 
 
@@ -55,12 +56,12 @@ def main() -> NoReturn:
         status = INTERRUPTED
     except EmulatorError as error:
         print(f"smmu-emu: {error}", file=sys.stderr)
-        status = USAGE_ERROR
+        status = EMULATOR_ERROR
     except BrokenPipeError:
         # Whoever read our output went away; Python would complain once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status = USAGE_ERROR
+        status = EMULATOR_ERROR
     except OSError as error:
         print(f"smmu-emu: {error.filename or 'I/O'}: {error.strerror}", file=sys.stderr)
-        status = USAGE_ERROR
+        status = EMULATOR_ERROR
     sys.exit(status if isinstance(status, int) else 0)

@@ -11,7 +11,7 @@ import click
 _UNITS = {"K": 10, "M": 20, "G": 30}
 
 
-class Number(click.ParamType):
+class Number(click.ParamType[int]):
     """An integer in C notation (``0x40200000``), 64 bits, optionally with K, M or G."""
 
     name = "number"
@@ -30,7 +30,7 @@ class Number(click.ParamType):
         return number
 
 
-class FileAt(click.ParamType):
+class FileAt(click.ParamType[tuple[int, Path]]):
     """``ADDRESS=FILE``: a file to be loaded at a physical address."""
 
     name = "address=file"

@@ -13,9 +13,16 @@ import click
 from smmu_emu.cli.parameters import FILE_AT, NUMBER
 
 _EPILOG = """\
-The exit status is the firmware's own (semihosting SYS_EXIT, or 0 for a PSCI power-off).
-Statuses of the emulator: 2 wrong usage or image, 124 --max-instructions exceeded,
-125 the core waits for ever, 126 the core faults in its own vectors, 127 reset asked for.
+The exit status is the firmware's own (semihosting SYS_EXIT), or 0 for a PSCI power-off.
+
+\b
+The emulator's own statuses:
+    2  wrong usage
+  123  the image or the machine is unusable, one line says why
+  124  --max-instructions exceeded
+  125  the core waits for ever
+  126  the core faults in its own vectors
+  127  the guest asked for a reset
 """
 
 
@@ -28,9 +35,7 @@ Statuses of the emulator: 2 wrong usage or image, 124 --max-instructions exceede
 )
 @click.option("--ram", type=NUMBER, default="512M", show_default=True, help="Size of RAM.")
 @click.option("--cpu", default="cortex-a57", show_default=True, help="Model of the core.")
-@click.option(
-    "--ids", default="qemu", show_default=True, help="Preset of SMMU ID registers."
-)
+@click.option("--ids", default="qemu", show_default=True, help="Preset of SMMU ID registers.")
 @click.option("--max-instructions", type=NUMBER, help="End the run after so many; status 124.")
 @click.option(
     "--json", "json_path", type=click.Path(path_type=Path), help="Write the report there."
