@@ -7,9 +7,9 @@ nanoseconds an instruction; a slice of execution ends at the clock's next deadli
 an instruction whose device access raised an interrupt or asked the run to end.
 
 Left out: EL2 and EL3 for the guest, AArch32, SError, FIQ, hardware breakpoints, performance
-monitors, alignment checks of PC-relative kinds beyond PC itself (SP alignment is not checked;
-misaligned accesses to RAM pass with the MMU off), and external aborts on the core's own table
-walks: its MMU reads zero outside RAM.
+monitors, and what the engine does not check: floating point works whatever CPACR_EL1 says, SP may
+be misaligned, misaligned accesses to RAM pass with the MMU off, and the core's own table walks read
+zero outside RAM instead of aborting.
 
 Reference: Arm DDI 0487 (D1 exceptions, D8 address translation, D12 generic timer).
 """
@@ -81,7 +81,7 @@ class Aarch64Core:
         self._pace = pace = Pace(engine, clock, ns_per_instruction)
         self._plans = InstructionPlans(engine, self._fetch)
         self._ports = [WindowPort(window, engine, pace, self._plans) for window in memory.windows]
-        self._faults = MemoryFaults(engine, memory, self._plans)
+        self._faults = MemoryFaults(engine, memory, pace, self._plans)
         physical, virtual = Timer(clock, "physical timer"), Timer(clock, "virtual timer")
         self._system = SystemRegisters(engine, pace, physical, virtual, self._report)
         self._begin_as_firmware_would()
@@ -102,6 +102,7 @@ class Aarch64Core:
         engine = self._engine
         engine.set_system(SCR_EL3, _SCR)
         engine.set_system(HCR_EL2, _HCR)
+        engine.set_system(SYSTEM["CPACR_EL1"], 0)
         engine.set("PSTATE", _EL1H_MASKED)
         engine.set_system(HCR_EL2, _HCR)
 
@@ -253,8 +254,10 @@ class Aarch64Core:
             self._take_pending(pending)
         elif error == abi.EXCEPTION:
             self._exception()
+        elif error in (abi.FETCH_UNMAPPED, abi.FETCH_PROT):
+            self._fetch_error()
         elif error:
-            self._memory_error(error)
+            abi.check(error, f"executing at {self.pc:#x}")
         elif self._code.misaligned_pc:
             self._code.misaligned_pc = False
             self._enter(exceptions.EC_PC_ALIGNMENT << 26 | exceptions.IL, self.pc, self.pc)
@@ -313,16 +316,12 @@ class Aarch64Core:
             iss |= exceptions.FAR_NOT_VALID
         self._enter(exception_class << 26 | exceptions.IL | iss, far, self.pc)
 
-    def _memory_error(self, error: int) -> None:
-        """Nobody answers at the physical address: a synchronous external abort."""
+    def _fetch_error(self) -> None:
+        """Nobody answers at PC's physical address, or a device does."""
+        pa = self._engine.translate(self.pc, abi.PROT_EXEC)
+        self._memory.unanswered(self.pc if pa is None else pa, "fetch")
         status = exceptions.SYNCHRONOUS_EXTERNAL_ABORT
-        if error in (abi.FETCH_UNMAPPED, abi.FETCH_PROT):
-            pa = self._engine.translate(self.pc, abi.PROT_EXEC)
-            self._memory.unanswered(self.pc if pa is None else pa, "fetch")
-            self._abort(exceptions.EC_INSTRUCTION_ABORT, status, self.pc)
-            return
-        is_write, far = self._faults.take()
-        self._abort(exceptions.EC_DATA_ABORT, status | is_write << 6, far)
+        self._abort(exceptions.EC_INSTRUCTION_ABORT, status, self.pc)
 
     def _exception(self) -> None:
         syndrome = self._engine.syndrome
