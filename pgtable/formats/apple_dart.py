@@ -116,7 +116,7 @@ class DartTable(TreeTable[AppleDartRegs]):
     def _follow_own(self, pte: int, word: int, level: int) -> int:
         """Return the index of the table a descriptor points to, for writing."""
         target = self._follow(pte, word, level)
-        if target not in self._owned:
+        if target not in self._owned or target in self._tops:
             what = "it points to something that is not a table of this address space"
             self._damaged(what, pte, word, level)
         return target

@@ -148,10 +148,15 @@ class LpaeTables(TreeTable[R_co]):
     def _follow_own(self, pte: int, word: int, level: int) -> int:
         """Return the word index of the table a descriptor points to, for writing."""
         known = self._tables.get(pte)
-        if known is not None:
+        if known is not None and level != LAST:
             return known
         target = self._follow(pte, word, level)
-        if target not in self._owned or pte & TYPE != TABLE or level == LAST:
+        if (
+            level == LAST
+            or pte & TYPE != TABLE
+            or target not in self._owned
+            or target == self._root
+        ):
             what = "it points to something that is not a table of this address space"
             self._damaged(what, pte, word, level)
         return target
