@@ -9,7 +9,9 @@ for, so that a run is the same every time.
 from __future__ import annotations
 
 from collections.abc import Callable
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
+
+_FEW = 64
 
 
 class Appointment:
@@ -33,6 +35,7 @@ class Clock:
         self.now = 0
         self._sequence = 0
         self._heap: list[tuple[int, int, Appointment]] = []
+        self._room = _FEW
 
     def reset(self) -> None:
         """Back to time 0, with no action waiting."""
@@ -49,7 +52,15 @@ class Clock:
         else:
             self._sequence += 1
             heappush(self._heap, (appointment.time, self._sequence, appointment))
+            if len(self._heap) > self._room:
+                self._drop_cancelled()
         return appointment
+
+    def _drop_cancelled(self) -> None:
+        """Cancelled actions far ahead would pile up: a timer leaves one each time it is set."""
+        self._heap = [entry for entry in self._heap if entry[2].action is not None]
+        heapify(self._heap)
+        self._room = max(_FEW, 2 * len(self._heap))
 
     def next_deadline(self) -> int | None:
         """Time of the earliest action that waits, or None."""
