@@ -8,8 +8,8 @@ an instruction whose device access raised an interrupt or asked the run to end.
 
 Left out: EL2 and EL3 for the guest, AArch32, SError, FIQ, hardware breakpoints, performance
 monitors, and what the engine does not check: floating point works whatever CPACR_EL1 says, SP may
-be misaligned, misaligned accesses to RAM pass with the MMU off, and the core's own table walks read
-zero outside RAM instead of aborting.
+be misaligned, misaligned accesses to RAM pass with the MMU off, execution goes on after an illegal
+exception return, and the core's own table walks read zero outside RAM instead of aborting.
 
 Reference: Arm DDI 0487 (D1 exceptions, D8 address translation, D12 generic timer).
 """
@@ -38,7 +38,6 @@ _HCR = 1 << 31 | 1 << 13 | 1 << 4  # RW, TWI, IMO
 _HCR_VI = 1 << 7
 _EL1H_MASKED = 0x3C5
 _IRQ_MASKED = 1 << 7
-_AARCH32 = 1 << 4
 _BRANCH_TO_SELF = 0x1400_0000
 
 
@@ -250,7 +249,9 @@ class Aarch64Core:
 
     def _after_slice(self, error: int) -> None:
         pending = self._pace.take_pending()
-        if pending is not None:
+        if self._engine.in_aarch32:
+            self._end(ExitKind.LOCKUP, 0, "the guest entered AArch32 state, which is not modelled")
+        elif pending is not None:
             self._take_pending(pending)
         elif error == abi.EXCEPTION:
             self._exception()
@@ -286,9 +287,7 @@ class Aarch64Core:
     def _look_for_standstill(self) -> None:
         """A branch to itself waits for an interrupt too, and without one it waits for ever."""
         pstate = self._engine.get("PSTATE")
-        if pstate & _AARCH32:
-            self._end(ExitKind.LOCKUP, 0, "the guest entered AArch32 state, which is not modelled")
-        elif self._fetch(self.pc) == _BRANCH_TO_SELF:
+        if self._fetch(self.pc) == _BRANCH_TO_SELF:
             masked = pstate & _IRQ_MASKED
             if masked and not self._clock.next_deadline():
                 reason = f"spins at {self.pc:#x} (a branch to itself) with interrupts masked"

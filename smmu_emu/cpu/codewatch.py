@@ -102,6 +102,9 @@ class CodeWatch:
     def _block_made(self, _engine: object, block: Any, _previous: object, _user: object) -> None:
         try:
             pc, size = block[0].pc, block[0].size
+            if self._engine.in_aarch32:
+                self._engine.stop_before_block()
+                return
             if pc & 3:
                 self.misaligned_pc = True
                 self._odd_blocks.append((pc, size))

@@ -27,6 +27,7 @@ from smmu_emu.memory import PhysicalMemory
 MODELS = ("cortex-a57", "cortex-a53", "cortex-a72", "max")
 PC, SP = 32, 31
 """Indexes into `Engine.registers`, after X0 to X30."""
+_STATE = 33
 EL2H_MASKED = 0x3C9
 
 SystemRegister = tuple[int, int, int, int, int]
@@ -111,6 +112,8 @@ class Engine:
                 f"mapping RAM at {ram.base:#x}",
             )
         self._kept: list[object] = []
+        self.deaf = False
+        """Callbacks of windows do nothing and answer 0: nobody means their device just now."""
         self._physical = ctypes.c_uint64()
         self._value = ctypes.c_uint64()
         self._pointer = ctypes.byref(self._value)
@@ -126,7 +129,7 @@ class Engine:
         syndrome = registers + layout.syndrome
         self.counters: memoryview = memoryview(words).cast("B").cast("Q")[layout.counter :]
         self.registers: memoryview = (
-            memoryview((ctypes.c_uint64 * 33).from_address(registers)).cast("B").cast("Q")
+            memoryview((ctypes.c_uint64 * 34).from_address(registers)).cast("B").cast("Q")
         )
         self._esr = ctypes.c_uint32.from_address(syndrome)
         self._far = ctypes.c_uint64.from_address(syndrome + 8)
@@ -197,6 +200,11 @@ class Engine:
         return name in self._numbers
 
     @property
+    def in_aarch32(self) -> bool:
+        """Whether the core left AArch64 state, which nothing here can follow."""
+        return not self.registers[_STATE] >> 32
+
+    @property
     def level(self) -> int:
         """The present exception level."""
         return self.get("PSTATE") >> 2 & 3
@@ -240,15 +248,19 @@ class Engine:
 
     def translate(self, va: int, access: int) -> int | None:
         """Physical address for an access (`abi.PROT_READ` ...) at the present level, or None."""
+        deaf, self.deaf = self.deaf, True  # the walk may lead into a window
         error = self._lib.uc_vmem_translate(self._handle, va, access, ctypes.byref(self._physical))
+        self.deaf = deaf
         return None if error else self._physical.value
 
     def memory_attributes(self, va: int) -> int:
         """The MAIR byte of a data address that EL1 can read; 0 (Device-nGnRnE) with the MMU off."""
+        deaf, self.deaf = self.deaf, True
         par = self.get("PAR_EL1")
         self.set_system(AT_S1E1R, va)
         result = self.get("PAR_EL1")
         self.set("PAR_EL1", par)
+        self.deaf = deaf
         return 0 if result & 1 else result >> 56
 
     def flush_tlb(self) -> None:

@@ -39,7 +39,6 @@ _CLASSES = {
 _SPSR, _SCTLR = SYSTEM["SPSR_EL1"], SYSTEM["SCTLR_EL1"]
 _NZCV, _PAN, _SPAN = 0xF000_0000, 1 << 22, 1 << 23
 _EL1H, _DAIF = 5, 0x3C0
-_AARCH32 = 1 << 4
 _SHORT_HANDLER, _MANY = 64, 1000
 
 
@@ -74,8 +73,6 @@ class Vectors:
         """
         engine = self._engine
         pstate, vbar = self._before.read()
-        if pstate & _AARCH32:
-            return "the guest entered AArch32 state, which is not modelled"
         from_el0 = not pstate & 0xC
         vector = vbar + (0x400 if from_el0 else 0x200 if pstate & 1 else 0)
         if not pstate & 1:

@@ -36,7 +36,7 @@ class MemoryFaults:
     def _nobody(
         self, _engine: object, kind: int, pa: int, _size: int, _value: int, _user: object
     ) -> bool:
-        if self._pace.halted:
+        if self._engine.deaf:
             return False
         try:
             write = kind == _WRITE_UNMAPPED

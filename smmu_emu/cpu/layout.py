@@ -31,8 +31,9 @@ _NOP, _SVC = 0xD503_201F, 0xD400_0001
 class Layout(NamedTuple):
     """Word indexes into uc_struct, and byte offsets from what they point to.
 
-    ``registers`` is X0 to X30, SP and PC, 33 words of 64 bits; ``syndrome`` counts from there: a
-    32-bit syndrome, FAR 8 bytes on, the target exception level 16 bytes on.
+    ``registers`` is X0 to X30, SP and PC, 33 words of 64 bits, and one whose upper half is 1 in
+    AArch64 state and 0 in AArch32. ``syndrome`` counts from there: a 32-bit syndrome, FAR 8 bytes
+    on, the target exception level 16 bytes on.
     """
 
     counter: int
@@ -114,8 +115,10 @@ def _find_registers(uc: Any, peeker: _Peeker) -> tuple[int, int]:
             continue
         data = peeker.peek(pointer, _REACH)
         at = data.find(marks)
-        if at >= 0 and data[at + 32 * 8 : at + 33 * 8] == struct.pack("<Q", _PC_MARK):
-            return index, at
+        if at >= 0 and len(data) >= at + 34 * 8:
+            pc, _, aarch64 = struct.unpack_from("<QII", data, at + 32 * 8)
+            if (pc, aarch64) == (_PC_MARK, 1):
+                return index, at
     raise EmulatorError(_unknown("registers"))
 
 

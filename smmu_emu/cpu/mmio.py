@@ -106,14 +106,14 @@ class WindowPort:
 
     def read(self, _engine: object, offset: int, size: int, _user: object) -> int:
         """A piece of a load."""
-        pace = self._pace
-        if pace.halted:
+        engine, pace = self._engine, self._pace
+        if engine.deaf:
             return 0
         if self._wide_from <= offset < self._wide_end:
             return self._next_piece(offset, size)
         try:
             pace.sync()
-            registers = self._engine.registers
+            registers = engine.registers
             asked, base, distance, access = self._plans.at(registers[PC])
             if asked == size and not registers[base] + distance & size - 1:
                 value = self._window.device.read(offset, size)
@@ -158,7 +158,7 @@ class WindowPort:
     def write(self, _engine: object, offset: int, size: int, value: int, _user: object) -> None:
         """A piece of a store."""
         pace = self._pace
-        if pace.halted:
+        if self._engine.deaf:
             return
         try:
             pace.sync()

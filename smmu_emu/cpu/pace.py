@@ -36,8 +36,7 @@ class Pace:
         self.clock = clock
         self.ns = ns_per_instruction
         self.running = False
-        self.halted = False
-        """The instruction that is executing is cancelled: callbacks answer 0 and do nothing."""
+        self._cancelled = False
         self.failure: BaseException | None = None
         self.pending: PendingException | None = None
         self._before: object = None
@@ -60,7 +59,8 @@ class Pace:
         self._forget()
 
     def _forget(self) -> None:
-        self.halted, self.failure, self.pending, self._before = False, None, None, None
+        self._cancelled = self.engine.deaf = False
+        self.failure, self.pending, self._before = None, None, None
 
     def slice(self, most: int) -> int:
         """Execute until something ends the slice; the engine's error code.
@@ -82,7 +82,7 @@ class Pace:
         self._instructions += executed
         self.slice_was_whole = executed == count
         clock.now = begun_at + executed * ns
-        if self.halted:
+        if self._cancelled:
             self._undo()
         return error
 
@@ -122,17 +122,17 @@ class Pace:
     def cancel(self, pending: PendingException) -> None:
         """The instruction that is executing takes this exception instead."""
         self.pending = pending
-        self._halt()
+        self._undo_later()
 
     def fail(self, failure: BaseException) -> None:
         """A callback raised: undo the instruction in progress, and raise this from `slice`."""
         if self.failure is None:
             self.failure = failure
-        self._halt()
+        self._undo_later()
 
-    def _halt(self) -> None:
-        if not self.halted:
-            self.halted = True
+    def _undo_later(self) -> None:
+        if not self._cancelled:
+            self._cancelled = self.engine.deaf = True
             self._before = self.engine.save()
             self.interrupt()
 

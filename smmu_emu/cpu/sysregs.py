@@ -74,7 +74,7 @@ class SystemRegisters:
     def read(self, _engine: object, register: int, cell: Any, _user: object) -> int:
         """A hooked MRS: do it here, or let it be executed."""
         pace = self._pace
-        if pace.halted:
+        if self._engine.deaf:
             return _DONE
         try:
             pace.sync()
@@ -91,7 +91,7 @@ class SystemRegisters:
     def write(self, _engine: object, _register: int, cell: Any, _user: object) -> int:
         """A hooked MSR: do it here, or let it be executed."""
         pace = self._pace
-        if pace.halted:
+        if self._engine.deaf:
             return _DONE
         try:
             pace.sync()
