@@ -243,9 +243,8 @@ class Aarch64Core:
             if left <= 0:
                 self._end(ExitKind.MAX_INSTRUCTIONS, 0, f"{max_instructions} instructions executed")
                 continue
-            error = pace.slice(left)
             self._code.settle()
-            self._after_slice(error)
+            self._after_slice(pace.slice(left))
 
     def _after_slice(self, error: int) -> None:
         pending = self._pace.take_pending()

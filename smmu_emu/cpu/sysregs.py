@@ -147,8 +147,8 @@ class SystemRegisters:
         if self._engine.level:
             return True
         control = self._engine.get_system(CNTKCTL_EL1)
-        is_counter, is_virtual = register[3] == 0, register[3] == 3 or register[4] == 2
-        bit = (1 if is_virtual else 0) if is_counter else (8 if is_virtual else 9)
+        crm, op2 = register[3:]
+        bit = op2 - 1 if crm == 0 else 11 - crm  # EL0PCTEN, EL0VCTEN; EL0PTEN, EL0VTEN
         return bool(control & 1 << bit)
 
     def _read_timer(self, register: SystemRegister) -> int | None:
