@@ -27,6 +27,7 @@ class Entry:
     ``allowed`` is the permission byte of all stages together; ``allowed_stage1`` and
     ``allowed_stage2`` tell whose fault a refusal is, ``ipa`` what stage 2 was asked for.
     ``level`` and ``granule_lg2`` are those of the leaf that invalidations by address look at.
+    ``clean`` tells that a write may be allowed after all, once hardware has marked the page dirty.
     ``stage2_descriptor`` is kept by entries of stage 2 alone, for those who combine with it.
     """
 
@@ -36,6 +37,7 @@ class Entry:
         "allowed_stage2",
         "attributes",
         "base",
+        "clean",
         "granule_lg2",
         "ipa",
         "level",
@@ -76,6 +78,7 @@ class Entry:
         self.ipa = ipa
         self.stage2_level = stage2_level
         self.stage2_descriptor = 0
+        self.clean = False
         self.space: Space | None = None
 
     def __repr__(self) -> str:

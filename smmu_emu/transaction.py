@@ -67,11 +67,15 @@ class Translation(NamedTuple):
 class Fault(NamedTuple):
     """The access may not pass; why, and what was told to software.
 
-    ``code`` is the event number (IHI 0070 7.3; 0 when the architecture aborts without an event).
+    ``code`` is the event number (IHI 0070 7.3; 0 when the architecture aborts without any event).
     ``stage`` and ``level`` say where the walk stopped (level is None outside walks),
     ``fetch_class`` is the record's CLASS, ``address`` its IPA or fetch address. ``kind`` is that of
     the access after the stream's overrides. ``recorded`` tells whether the configuration asks for
     a record, ``reason`` in words which rule ended the access.
+
+    ``abort`` False lets the master see success: reads give zero, writes are ignored. ``stall`` says
+    that the configuration wants the access held; ``stag`` is its tag once it is, and then there is
+    no answer yet. ``table_write`` marks a stage-2 fault of the SMMU's own write to a table.
     """
 
     code: int
@@ -83,3 +87,7 @@ class Fault(NamedTuple):
     kind: int = 0
     recorded: bool = True
     reason: str = ""
+    abort: bool = True
+    stall: bool = False
+    stag: int | None = None
+    table_write: bool = False

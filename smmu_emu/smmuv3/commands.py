@@ -22,11 +22,14 @@ from smmu_emu.smmuv3.spec.command import (
     ConfigInvalidate,
     ConfigInvalidateRange,
     Opcode,
+    Resume,
     Sync,
     SyncSignal,
     TlbInvalidate,
 )
 from smmu_emu.smmuv3.spec.registers import CMDQ_CONS, CR0, CR2
+from smmu_emu.smmuv3.stall import terminated
+from smmu_emu.smmuv3.translate import TranslationPath
 from smmu_emu.tlb import InvalidateScope, Space, Tlb
 
 ILL, NONE = CommandError.ILL, CommandError.NONE
@@ -48,12 +51,14 @@ class CommandProcessor:
         interrupts: Interrupts,
         configuration: ConfigurationCache,
         tlb: Tlb,
+        path: TranslationPath,
     ) -> None:
         self.registers = registers
         self.queue = queue
         self.interrupts = interrupts
         self.configuration = configuration
         self.tlb = tlb
+        self.path = path
         self.ids: IdRegisters = registers.ids
         self.consumed: Counter[int] = Counter()
         self._running = False
@@ -100,8 +105,12 @@ class CommandProcessor:
         self.interrupts.raise_error(CMDQ_ERR)
 
     def _complete_sync(self, command: int) -> None:
-        if Sync(command).CS == SyncSignal.IRQ:
-            self.interrupts.sync_completed()
+        """CONS has moved already: completion is never signalled before it is visible (3.18)."""
+        sync = Sync(command)
+        if sync.CS == SyncSignal.IRQ:
+            self.interrupts.sync_completed(sync.MSIAddress, sync.MSIData)
+        elif sync.CS == SyncSignal.SEV and self.ids.features.SEV:
+            self.interrupts.wfe_event.pulse()
 
     # -- TLB invalidation: which spaces, which addresses
 
@@ -305,6 +314,34 @@ def _by_el2_address(
     return NONE
 
 
+def _resume(processor: CommandProcessor, command: int) -> CommandError:
+    """Retry or end one stalled transaction; a tag that fits none is no error. Spec: 4.7.1."""
+    if command & _SEC or processor.ids.features.STALL_MODEL == 1:
+        return ILL
+    fields = Resume(command)
+    path = processor.path
+    held = path.stalls.take(fields.StreamID, fields.STAG)
+    if held is not None:
+        if fields.Ac:
+            path.retry(held)
+        else:
+            abort = bool(fields.Ab or processor.ids.features.TERM_MODEL)
+            held.answer(terminated(held, abort=abort))
+        path.retry_waiting()
+    return NONE
+
+
+def _stall_term(processor: CommandProcessor, command: int) -> CommandError:
+    """End every stalled transaction of a stream. Spec: 4.7.2."""
+    if command & _SEC or processor.ids.features.STALL_MODEL == 1:
+        return ILL
+    path = processor.path
+    for held in path.stalls.take_stream(Resume(command).StreamID):
+        held.answer(terminated(held, abort=True))
+    path.retry_waiting()
+    return NONE
+
+
 COMMANDS: dict[int, Callable[[CommandProcessor, int], CommandError]] = {
     Opcode.PREFETCH_CONFIG: _nothing,
     Opcode.PREFETCH_ADDR: _nothing,
@@ -323,6 +360,8 @@ COMMANDS: dict[int, Callable[[CommandProcessor, int], CommandError]] = {
     Opcode.TLBI_S12_VMALL: _s12_vmall,
     Opcode.TLBI_S2_IPA: _s2_ipa,
     Opcode.TLBI_NSNH_ALL: _nsnh_all,
+    Opcode.RESUME: _resume,
+    Opcode.STALL_TERM: _stall_term,
     Opcode.SYNC: _sync,
 }
 """What this model executes; every other opcode is CERROR_ILL."""

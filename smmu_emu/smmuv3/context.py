@@ -12,6 +12,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from smmu_emu.smmuv3 import attributes
+from smmu_emu.smmuv3.httu import Updates
 from smmu_emu.smmuv3.ids import IPS_BITS, IdRegisters
 from smmu_emu.smmuv3.spec.cd import CD
 from smmu_emu.smmuv3.spec.ste import STE, Config, StreamWorld
@@ -51,13 +52,16 @@ class Tag(NamedTuple):
 
 
 class Stage2(NamedTuple):
-    """Stage 2 of a stream. ``record`` is S2R, ``protect_walks`` S2PTW, ``forced`` S2FWB.
+    """Stage 2 of a stream. ``record`` is S2R, ``stall`` S2S, ``protect_walks`` S2PTW, ``forced``
+    S2FWB; ``flags`` says what hardware updates.
 
     ``incoming`` is what stage 2 combines with where stage 1 does not translate.
     """
 
     root: Root
     record: bool
+    stall: bool
+    flags: Updates
     protect_walks: bool
     forced: bool
     incoming: Attributes
@@ -65,11 +69,17 @@ class Stage2(NamedTuple):
 
 
 class Stage1(NamedTuple):
-    """Stage 1 of a context: the two halves of its addresses (None: no walks), and CD flags."""
+    """Stage 1 of a context: the two halves of its addresses (None: no walks), and CD flags.
+
+    ``record``, ``stall`` and ``abort`` are CD.R, S and A; ``flags`` says what hardware updates.
+    """
 
     halves: tuple[Root | None, Root | None]
     attributes: tuple[Attributes, ...]
     record: bool
+    stall: bool
+    abort: bool
+    flags: Updates
     own: Space
     shared: Space
 
@@ -117,11 +127,20 @@ class Stream:
             permissions=stage2_permissions(xnx=bool(ids.extras.XNX)),
             start_level=_stage2_start_level(granule_lg2, ste.S2SL0),
             hierarchical=False,
-            ignore_access_flag=bool(ste.S2AFFD),
+            ignore_access_flag=bool(ste.S2AFFD or ste.S2HA),
         )
         forced = bool(ids.extras.FWB and ste.S2FWB)
         space = tlb.space(Tag(World.S2, self.vmid, None, self.incoming))
-        return Stage2(root, bool(ste.S2R), bool(ste.S2PTW), forced, self.incoming, space)
+        return Stage2(
+            root=root,
+            record=bool(ste.S2R),
+            stall=bool(ste.S2S),
+            flags=Updates.of(ste.S2HA, ste.S2HD),
+            protect_walks=bool(ste.S2PTW),
+            forced=forced,
+            incoming=self.incoming,
+            space=space,
+        )
 
 
 def _stream_world(ste: STE, ids: IdRegisters, e2h: bool) -> World:
@@ -193,8 +212,17 @@ def make_context(stream: Stream, cd: CD | None, ids: IdRegisters, tlb: Tlb) -> C
     else:
         halves = (_half(cd, 0, ids, world), _half(cd, 1, ids, world))
         own, tbi = tlb.space(Tag(world, vmid, cd.ASID)), cd.TBI0 | cd.TBI1 << 1
-    types = attributes.stage1(cd.MAIR1 << 32 | cd.MAIR0)
-    return Context(stream, Stage1(halves, types, bool(cd.R), own, shared), tbi)
+    stage1 = Stage1(
+        halves=halves,
+        attributes=attributes.stage1(cd.MAIR1 << 32 | cd.MAIR0),
+        record=bool(cd.R),
+        stall=bool(cd.S),
+        abort=bool(cd.A),
+        flags=Updates.of(cd.HA, cd.HD),
+        own=own,
+        shared=shared,
+    )
+    return Context(stream, stage1, tbi)
 
 
 def _half(cd: CD, half: int, ids: IdRegisters, world: World) -> Root | None:
@@ -212,7 +240,7 @@ def _half(cd: CD, half: int, ids: IdRegisters, world: World) -> Root | None:
             wxn=bool(cd.WXN), pan=bool(cd.PAN and not one_level), one_level=one_level
         ),
         hierarchical=not (ids.extras.HAD and (cd.HAD1 if half else cd.HAD0)),
-        ignore_access_flag=bool(cd.AFFD),
+        ignore_access_flag=bool(cd.AFFD or cd.HA),
     )
 
 
@@ -269,10 +297,10 @@ def _ste_stage2_problem(ste: STE, ids: IdRegisters) -> str | None:
     output_bits = min(IPS_BITS[ste.S2PS], ids.output_bits)
     if not ste.S2AA64:
         return "STE.S2AA64 selects AArch32 tables, which IDR0.TTF says are absent"
-    if ste.S2S:
-        return "STE.S2S is set though stalling is not supported"
-    if ste.S2HA or ste.S2HD:
-        return "STE.S2HA or S2HD is set though IDR0.HTTU is 0"
+    if problem := _stall_problem("STE.S2S", ste.S2S, ids):
+        return problem
+    if problem := _update_problem("STE.S2", ste.S2HA, ste.S2HD, ids):
+        return problem
     if granule_lg2 is None or not ids.supports_granule(granule_lg2):
         return "STE.S2TG selects an unsupported granule"
     if ste.S2TTB >> _base_bits(granule_lg2, output_bits):
@@ -284,6 +312,26 @@ def _ste_stage2_problem(ste: STE, ids: IdRegisters) -> str | None:
         return "STE.S2SL0 is inconsistent with S2T0SZ and S2TG"
     if ste.S2ENDI:
         return "STE.S2ENDI selects big-endian tables, which IDR0.TTENDIAN says are absent"
+    return None
+
+
+def _stall_problem(field: str, stall: int, ids: IdRegisters) -> str | None:
+    """Spec: 5.5; STALL_MODEL 1 cannot stall, 2 must."""
+    model = ids.features.STALL_MODEL
+    if stall and model == 1:
+        return f"{field} is set though IDR0.STALL_MODEL says that stalling is absent"
+    if not stall and model == 2:
+        return f"{field} is clear though IDR0.STALL_MODEL says that every fault stalls"
+    return None
+
+
+def _update_problem(prefix: str, access: int, dirty: int, ids: IdRegisters) -> str | None:
+    """Spec: 5.2 S2HA, S2HD, 5.4 HA, HD."""
+    supported = ids.features.HTTU
+    if access and supported < 1:
+        return f"{prefix}HA is set though IDR0.HTTU is 0"
+    if dirty and supported < 2:
+        return f"{prefix}HD is set though IDR0.HTTU is {supported}"
     return None
 
 
@@ -319,12 +367,14 @@ def cd_problem(cd: CD, stream: Stream, ids: IdRegisters) -> str | None:
         return "CD.V is 0"
     if not cd.A and ids.features.TERM_MODEL:
         return "CD.A is 0 though IDR0.TERM_MODEL is 1"
-    if cd.S:
-        return "CD.S is set though stalling is not supported"
+    if cd.S and stream.ste.S1STALLD:
+        return "CD.S is set though STE.S1STALLD forbids stalling"
+    if problem := _stall_problem("CD.S", cd.S, ids):
+        return problem
     if not cd.AA64:
         return "CD.AA64 selects AArch32 tables, which IDR0.TTF says are absent"
-    if cd.HA or cd.HD:
-        return "CD.HA or HD is set though IDR0.HTTU is 0"
+    if problem := _update_problem("CD.", cd.HA, cd.HD, ids):
+        return problem
     if cd.ENDI and (el2 or not (cd.EPD0 and cd.EPD1)):
         return "CD.ENDI selects big-endian tables, which IDR0.TTENDIAN says are absent"
     if cd.ASID > 0xFF and not ids.features.ASID16 and not el2:

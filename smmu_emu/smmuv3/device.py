@@ -21,6 +21,8 @@ from smmu_emu.smmuv3.interrupt import EVENTQ_ABT_ERR, Interrupts
 from smmu_emu.smmuv3.queue import CommandQueue, EventQueue
 from smmu_emu.smmuv3.register_file import RegisterFile
 from smmu_emu.smmuv3.spec.registers import CR0, GBPA
+from smmu_emu.smmuv3.stages import Stages
+from smmu_emu.smmuv3.stall import StallBuffer, terminated
 from smmu_emu.smmuv3.translate import TranslationPath
 from smmu_emu.tlb import Tlb
 from smmu_emu.trace.tap import Tap
@@ -64,24 +66,33 @@ class Smmuv3:
         self.tap = Tap()
         self.ports = {
             port: MemoryPort(port, memory)
-            for port in ("walk", "config", "command-queue", "event-queue")
+            for port in ("walk", "config", "command-queue", "event-queue", "msi")
         }
         self.registers = RegisterFile(self.ids)
-        self.interrupts = Interrupts(self.registers, name)
+        self.interrupts = Interrupts(self.registers, name, self.ports["msi"])
         self.tlb = tlb if tlb is not None else Tlb()
         self.configuration = ConfigurationCache(self.registers, self.ports["config"], self.tlb)
         self.event_queue = EventQueue(self.registers, self.ports["event-queue"])
+        self.stages = Stages(self.ids, self.tlb, self.ports["walk"])
+        self.stalls = StallBuffer(max(1, self.ids.addresses.STALL_MAX))
+        self.path = TranslationPath(
+            self.registers,
+            self.configuration,
+            self.tlb,
+            self.stages,
+            self.stalls,
+            self._report,
+        )
         self.commands = CommandProcessor(
             self.registers,
             CommandQueue(self.registers, self.ports["command-queue"]),
             self.interrupts,
             self.configuration,
             self.tlb,
-        )
-        self.path = TranslationPath(
-            self.registers, self.configuration, self.tlb, self.ports["walk"], self._report
+            self.path,
         )
         self.translate = self.path.translate
+        self.submit = self.path.submit
         self.read = self.registers.read
         self.write = self.registers.write
         self._connect_registers()
@@ -91,12 +102,16 @@ class Smmuv3:
         self.registers.intercept["GBPA"] = self._write_gbpa
         self.registers.intercept["IRQ_CTRL"] = self._write_irq_ctrl
         self.registers.written["CMDQ_PROD"] = self._ring
-        self.registers.written["GERRORN"] = self._ring
+        self.registers.written["GERRORN"] = self._acknowledge_errors
+        self.registers.written["EVENTQ_CONS"] = self._make_room
 
     def reset(self) -> None:
         """Power-on state; caches come up empty. Spec: 3.11."""
         self.registers.reset()
         self.path.enable(False)
+        self.path.hits = self.path.misses = self.stages.walks = 0
+        self.commands.consumed.clear()
+        self.stalls.take_all()
         self.tlb.clear()
         self.configuration.drop_ste_range(0, 1 << 32)
 
@@ -109,9 +124,14 @@ class Smmuv3:
     def _acknowledge_cr0(self) -> None:
         """The Update of CR0 completes: CR0ACK follows, the new state rules. Spec: 6.3.9."""
         values = self.registers.values
+        disabled = values["CR0ACK"] & ~values["CR0"] & _SMMUEN
         values["CR0ACK"] = values["CR0"]
         self.path.enable(bool(values["CR0"] & _SMMUEN))
+        if disabled:
+            for held in self.stalls.take_all():
+                held.answer(terminated(held, abort=True))
         self.clock.after(self.delays.commands, self.commands.run)
+        self._make_room(0)
 
     def _write_irq_ctrl(self, value: int) -> None:
         self.registers.values["IRQ_CTRL"] = value
@@ -132,27 +152,43 @@ class Smmuv3:
     def _ring(self, _: int) -> None:
         self.clock.after(self.delays.commands, self.commands.run)
 
+    def _acknowledge_errors(self, old: int) -> None:
+        self._ring(old)
+        self._make_room(old)
+
+    def _make_room(self, _: int) -> None:
+        """The event queue may be writable again: stalled work waits for that. Spec: 3.12.2."""
+        if self.stalls.waiting:
+            self.path.retry_waiting()
+
     # -- faults
 
-    def _report(self, fault: Fault) -> None:
-        """Record a fault if its configuration wants that, and tell who listens."""
+    def _report(self, fault: Fault) -> bool:
+        """Record a fault if its configuration wants that, and tell who listens.
+
+        False when a stalled transaction's record could not be written; it will try again.
+        """
         record = None
         if fault.recorded and fault.code:
             record = encode(fault, self.ids.output_bits)
-            if not self._deliver(record):
+            if not self._deliver(record, is_stall=fault.stag is not None):
+                if fault.stag is not None:
+                    return False
                 record = None
         if self.tap.listeners:
             self.tap.fault(self.name, fault, record)
+        return True
 
-    def _deliver(self, record: bytes) -> bool:
-        """Write a record to the event queue; False if it is lost. Spec: 7.2, 7.4."""
+    def _deliver(self, record: bytes, *, is_stall: bool) -> bool:
+        """Write a record to the event queue; False if it is not there. Spec: 7.2, 7.4."""
         queue = self.event_queue
         if not self.registers.values["CR0ACK"] & _EVENTQEN:
             return False
         if self.interrupts.is_active(EVENTQ_ABT_ERR):
             return False
         if queue.full:
-            queue.overflow()
+            if not is_stall:
+                queue.overflow()
             return False
         was_empty = queue.empty
         if not queue.write(record):

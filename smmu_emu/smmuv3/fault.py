@@ -29,12 +29,14 @@ def encode(fault: Fault, output_bits: int) -> bytes:
         "SSV": int(transaction.substream_id is not None),
         "SubstreamID": transaction.substream_id or 0,
         "StreamID": transaction.stream_id,
+        "STAG": fault.stag or 0,
+        "Stall": int(fault.stag is not None),
         "PnU": int(bool(kind & PRIVILEGED)),
         "InD": int(kind & INSTRUCTION and not kind & WRITE),
         "RnW": int(not kind & WRITE),
         "S2": int(fault.stage == 2),
         "CLASS": fault.fetch_class,
-        "TTRnW": int(fault.fetch_class == FetchClass.TT),
+        "TTRnW": int(fault.fetch_class == FetchClass.TT and not fault.table_write),
         "InputAddr": transaction.iova,
     }
     names = FIELDS_OF[fault.code]
@@ -64,6 +66,8 @@ def describe(fault: Fault) -> str:
             words.append(f"ipa {fault.address:#x}")
         if fault.fetch_class != FetchClass.IN and fault.stage == 2:
             words.append(f"fetching {FetchClass(fault.fetch_class).name}")
+    if fault.stag is not None:
+        words.append(f"stalled, tag {fault.stag:#x}")
     if fault.code in (EventCode.F_STE_FETCH, EventCode.F_CD_FETCH, EventCode.F_WALK_EABT):
         words.append(f"at {fault.address:#x}")
     return " ".join(words)

@@ -108,15 +108,15 @@ class IdRegisters:
             raise ConfigurationError(
                 "IDR0.TTENDIAN must be 2: only little-endian walks are modelled"
             )
-        if self.features.STALL_MODEL != 1:
-            raise ConfigurationError("IDR0.STALL_MODEL must be 1: stalling is not modelled")
+        if self.features.STALL_MODEL == 3 or self.features.HTTU == 3:
+            raise ConfigurationError("IDR0.STALL_MODEL and IDR0.HTTU must not be 3")
         if self.addresses.OAS > 6:
             raise ConfigurationError("IDR5.OAS above 6 (52 bits) is not modelled")
 
 
 _ABSENT: dict[tuple[str, type[IDR0] | type[IDR1] | type[IDR3] | type[IDR5]], tuple[str, ...]] = {
     ("idr0", IDR0): (
-        *("BTM", "HTTU", "DORMHINT", "ATS", "MSI", "ATOS", "PRI", "VMW", "VATOS"),
+        *("BTM", "DORMHINT", "ATS", "ATOS", "PRI", "VMW", "VATOS"),
         "RME_IMPL",
     ),
     ("idr1", IDR1): ("QUEUES_PRESET", "TABLES_PRESET", "ECMDQ"),

@@ -19,6 +19,8 @@ from smmu_emu.smmuv3.spec.registers import (
     CR2,
     GBPA,
     GERROR,
+    IRQ_CFG0,
+    IRQ_CFG2,
     IRQ_CTRL,
     QUEUE_BASE,
     REGISTERS,
@@ -103,6 +105,9 @@ class RegisterFile:
             if enables & (_PRIQEN | _EVENTQEN | _CMDQEN):
                 guarded |= CR1.mask("QUEUE_IC", "QUEUE_OC", "QUEUE_SH")
             return guarded
+        irq_enables = self.values["IRQ_CTRL"] | self.values["IRQ_CTRLACK"]
+        if irq_enables & _IRQ_GUARDS.get(name, 0):
+            return -1
         return -1 if enables & _GUARDS.get(name, 0) else 0
 
 
@@ -116,6 +121,13 @@ _GUARDS = {
     "EVENTQ_PROD": _EVENTQEN,
 }
 """CR0 enables that make a register read-only while set or not yet acknowledged as clear."""
+
+_IRQ_GUARDS = {
+    f"{source}_IRQ_CFG{number}": IRQ_CTRL.mask(f"{source}_IRQEN")
+    for source in ("GERROR", "EVENTQ", "PRIQ")
+    for number in range(3)
+}
+"""IRQ_CTRL enables that do the same. Spec: 6.3.16."""
 
 
 def _parts_of(register: Register) -> list[tuple[int, int, _Part]]:
@@ -135,13 +147,21 @@ def _writable_masks(ids: IdRegisters) -> dict[str, int]:
     strtab_cfg = STRTAB_BASE_CFG.mask()
     if not ids.features.ST_LEVEL:
         strtab_cfg = STRTAB_BASE_CFG.mask("LOG2SIZE")
-    return {
+    msi = {}
+    errors = ["CMDQ_ERR", "EVENTQ_ABT_ERR"]
+    if ids.features.MSI:
+        for source in ("GERROR", "EVENTQ"):
+            msi[f"{source}_IRQ_CFG0"] = IRQ_CFG0.mask("ADDR") & address
+            msi[f"{source}_IRQ_CFG1"] = 0xFFFF_FFFF
+            msi[f"{source}_IRQ_CFG2"] = IRQ_CFG2.mask()
+        errors += ["MSI_CMDQ_ABT_ERR", "MSI_EVENTQ_ABT_ERR", "MSI_GERROR_ABT_ERR"]
+    return msi | {
         "CR0": CR0.mask("SMMUEN", "EVENTQEN", "CMDQEN"),
         "CR1": CR1.mask(),
         "CR2": CR2.mask("RECINVSID", *(["E2H"] if ids.features.Hyp else [])),
         "GBPA": GBPA.mask(),
         "IRQ_CTRL": IRQ_CTRL.mask("GERROR_IRQEN", "EVENTQ_IRQEN"),
-        "GERRORN": GERROR.mask("CMDQ_ERR", "EVENTQ_ABT_ERR"),
+        "GERRORN": GERROR.mask(*errors),
         "STRTAB_BASE": strtab,
         "STRTAB_BASE_CFG": strtab_cfg,
         "CMDQ_BASE": queue_base,

@@ -90,7 +90,7 @@ class Recorder:
             dma=dict(sorted(dma.items())),
             tlb_hits=machine.smmu.path.hits,
             tlb_misses=machine.smmu.path.misses,
-            walks=machine.smmu.path.walks,
+            walks=machine.smmu.stages.walks,
             commands=dict(sorted(machine.smmu.commands.consumed.items())),
             refused=[_named(refused, symbols) for refused in self.refused],
             dropped=self.dropped,

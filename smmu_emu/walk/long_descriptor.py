@@ -20,6 +20,7 @@ from smmu_emu.transaction import INSTRUCTION, PRIVILEGED, WRITE
 VALID = 1 << 0
 AF = 1 << 10
 NOT_GLOBAL = 1 << 11
+DBM = 1 << 51
 _LOW48 = (1 << 48) - 1
 
 Fetch = Callable[[int], "int | None"]
@@ -47,7 +48,8 @@ class Leaf(NamedTuple):
     """A page or block: ``size_lg2`` bytes at output address ``page``.
 
     ``allowed`` has bit ``kind`` set for each kind of access that may pass (see `transaction`).
-    ``descriptor`` was read at ``address`` on ``level``.
+    ``descriptor`` was read at ``address`` on ``level``; ``tables`` are the hierarchical bits of the
+    table descriptors above it, if they count.
     """
 
     page: int
@@ -56,6 +58,7 @@ class Leaf(NamedTuple):
     allowed: int
     descriptor: int
     address: int
+    tables: int
 
 
 class Root(NamedTuple):
@@ -171,12 +174,25 @@ def walk(fetch: Fetch, root: Root, address: int) -> Leaf | WalkFault:
         return WalkFault(WalkFaultKind.ADDRESS_SIZE, level, where)
     if not descriptor & AF and not ignore_access_flag:
         return WalkFault(WalkFaultKind.ACCESS_FLAG, level, where)
-    bits = descriptor >> 51 & 0b1100 | descriptor >> 6 & 0b11
     tables &= hierarchical
+    bits = descriptor >> 51 & 0b1100 | descriptor >> 6 & 0b11
     if tables:
-        # APTable[1], PXNTable and UXNTable forbid more; APTable[0] takes AP[1]'s access away.
-        bits = (bits | tables >> 57 & 0b1100 | tables >> 61 & 0b10) & ~(tables >> 61 & 0b01)
-    return Leaf(page, shift, level, permissions[bits], descriptor, where)
+        bits = _restricted(bits, tables)
+    return Leaf(page, shift, level, permissions[bits], descriptor, where, tables)
+
+
+def allowed_by(root: Root, descriptor: int, tables: int) -> int:
+    """Permission byte of a leaf ``descriptor`` below tables with hierarchical bits ``tables``."""
+    bits = descriptor >> 51 & 0b1100 | descriptor >> 6 & 0b11
+    return root.permissions[_restricted(bits, tables)]
+
+
+def _restricted(bits: int, tables: int) -> int:
+    """Permission bits below tables that forbid more.
+
+    APTable[1], PXNTable and UXNTable add a restriction, APTable[0] takes AP[1]'s access away.
+    """
+    return (bits | tables >> 57 & 0b1100 | tables >> 61 & 0b10) & ~(tables >> 61 & 0b01)
 
 
 def _byte(*, unprivileged: tuple[bool, bool, bool], privileged: tuple[bool, bool, bool]) -> int:

@@ -96,6 +96,17 @@ class TlbInvalidate(Word, bits=128):
     Address = Address(127, 76)
 
 
+class Resume(Word, bits=128):
+    """RESUME; STALL_TERM uses its head. Spec: 4.7.1, 4.7.2."""
+
+    Opcode = Bits(7, 0)
+    SSec = Bits(10)
+    Ac = Bits(12)
+    Ab = Bits(13)
+    StreamID = Bits(63, 32)
+    STAG = Bits(79, 64)
+
+
 class Sync(Word, bits=128):
     """CMD_SYNC. Spec: 4.7.3."""
 

@@ -194,6 +194,13 @@ class IRQ_CFG0(Word, bits=64):  # noqa: N801
     ADDR = Address(55, 2)
 
 
+class IRQ_CFG2(Word, bits=32):  # noqa: N801
+    """Attributes of an MSI. Spec: 6.3.23."""
+
+    MEMATTR = Bits(3, 0)
+    SH = Bits(5, 4)
+
+
 class Register(NamedTuple):
     """One register: where it is and how wide, in bytes."""
 
