@@ -34,16 +34,25 @@ class MemoryPort:
 
 
 class Translator(Protocol):
-    """A translation unit, as its clients see it."""
+    """A translation unit, as its clients see it.
+
+    `submit` is for clients that can wait: a Fault with a ``stag`` is no answer yet, ``answer`` is
+    called with it later.
+    """
 
     def translate(self, transaction: Transaction) -> Translation | Fault: ...
+
+    def submit(
+        self, transaction: Transaction, answer: Callable[[Translation | Fault], None]
+    ) -> Translation | Fault: ...
 
 
 class DmaPort:
     """A DMA master's way into memory: each page of a transfer is one transaction.
 
     ``transactions`` counts them; ``last_fault`` is the fault that ended the last transfer, or None.
-    Without a translator (None) addresses are physical.
+    Without a translator (None) addresses are physical. `read` and `write` are those of a master
+    that cannot wait, as on PCIe; `start_read` and `start_write` may be stalled.
     """
 
     def __init__(
@@ -70,8 +79,7 @@ class DmaPort:
         """Read ``size`` bytes; None if any part was aborted (see ``last_fault``)."""
         parts = []
         for start, length in _pages(iova, size):
-            pa = self._translate(start, False, privileged, substream_id)
-            data = None if pa is None else self.memory.read(pa, length)
+            data = self._read_part(self._translate(start, False, privileged, substream_id), length)
             if data is None:
                 return None
             parts.append(data)
@@ -83,15 +91,27 @@ class DmaPort:
         """Write ``data``; False if any part was aborted (earlier pages stay written)."""
         done = 0
         for start, length in _pages(iova, len(data)):
-            pa = self._translate(start, True, privileged, substream_id)
-            if pa is None or not self.memory.write(pa, data[done : done + length]):
+            result = self._translate(start, True, privileged, substream_id)
+            if not self._write_part(result, data[done : done + length]):
                 return False
             done += length
         return True
 
+    def start_read(
+        self, iova: int, size: int, *, privileged: bool = False, substream_id: int | None = None
+    ) -> Transfer:
+        """Read ``size`` bytes as a master that can wait; see the result's ``done`` and ``data``."""
+        return Transfer(self, _pages(iova, size), None, privileged, substream_id)
+
+    def start_write(
+        self, iova: int, data: bytes, *, privileged: bool = False, substream_id: int | None = None
+    ) -> Transfer:
+        """Write ``data`` as a master that can wait; see the result's ``done`` and ``ok``."""
+        return Transfer(self, _pages(iova, len(data)), data, privileged, substream_id)
+
     def _translate(
         self, iova: int, write: bool, privileged: bool, substream_id: int | None
-    ) -> int | None:
+    ) -> int | Fault:
         self.transactions += 1
         self.last_fault = None
         if self.translator is None:
@@ -101,8 +121,99 @@ class DmaPort:
         )
         if isinstance(result, Fault):
             self.last_fault = result
-            return None
+            return result
         return result.pa
+
+    def _read_part(self, where: int | Fault, length: int) -> bytes | None:
+        """One page's bytes; zeros where the SMMU ended the access without an abort."""
+        if isinstance(where, Fault):
+            return None if where.abort else bytes(length)
+        return self.memory.read(where, length)
+
+    def _write_part(self, where: int | Fault, data: bytes) -> bool:
+        if isinstance(where, Fault):
+            return not where.abort
+        return self.memory.write(where, data)
+
+
+class Transfer:
+    """A transfer of a master that can wait: ``done`` turns True when it has ended.
+
+    Then ``ok`` tells whether nothing was aborted, and ``data`` holds what a read got. ``on_done``
+    may be set while it is not done.
+    """
+
+    def __init__(
+        self,
+        port: DmaPort,
+        parts: list[tuple[int, int]],
+        data: bytes | None,
+        privileged: bool,
+        substream_id: int | None,
+    ) -> None:
+        self.port = port
+        self.done = False
+        self.ok = False
+        self.data = bytearray()
+        self.on_done: Callable[[Transfer], None] | None = None
+        self._parts = parts
+        self._source = data
+        self._next = 0
+        self._moved = 0
+        self._privileged = privileged
+        self._substream_id = substream_id
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Move page by page until something has to be waited for, or the end."""
+        while not self.done:
+            if self._next == len(self._parts):
+                self._finish(True)
+                return
+            iova, _ = self._parts[self._next]
+            self.port.transactions += 1
+            translator = self.port.translator
+            if translator is None:
+                self._move(iova)
+                continue
+            result = translator.submit(self._transaction(iova), self._answered)
+            if isinstance(result, Fault) and result.stag is not None:
+                return
+            self._take(result)
+
+    def _transaction(self, iova: int) -> Transaction:
+        write = self._source is not None
+        stream_id = self.port.stream_id
+        return Transaction(stream_id, iova, write, self._privileged, False, self._substream_id)
+
+    def _answered(self, result: Translation | Fault) -> None:
+        self._take(result)
+        self._go_on()
+
+    def _take(self, result: Translation | Fault) -> None:
+        if isinstance(result, Fault):
+            self.port.last_fault = result
+            self._move(result)
+        else:
+            self._move(result.pa)
+
+    def _move(self, where: int | Fault) -> None:
+        _, length = self._parts[self._next]
+        if self._source is None:
+            data = self.port._read_part(where, length)
+            moved = data is not None
+            self.data += data or b""
+        else:
+            moved = self.port._write_part(where, self._source[self._moved : self._moved + length])
+        self._next += 1
+        self._moved += length
+        if not moved:
+            self._finish(False)
+
+    def _finish(self, ok: bool) -> None:
+        self.done, self.ok = True, ok
+        if self.on_done is not None:
+            self.on_done(self)
 
 
 def _pages(iova: int, size: int) -> list[tuple[int, int]]:
