@@ -6,12 +6,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import a64
-
 from smmu_emu.clock import Clock
 from smmu_emu.cpu.aarch64 import Aarch64Core
 from smmu_emu.cpu.exit import ExitInfo
 from smmu_emu.memory import PhysicalMemory
+from tests.unit.cpu import a64
 
 RAM = 0x4000_0000
 RAM_SIZE = 16 << 20

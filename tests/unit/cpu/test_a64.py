@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
-import a64
 import pytest
+
+from tests.unit.cpu import a64
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
-import a64
 import pytest
-from core_helpers import DEVICE, RAM, STOP, Board
+
+from tests.unit.cpu import a64
+from tests.unit.cpu.core_helpers import DEVICE, RAM, STOP, Board
 
 TARGET = RAM + 0x8_0000
 

@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-import a64
 import pytest
-from core_helpers import DEVICE, NOWHERE, RAM, STOP, VECTORS, Board
 
 from smmu_emu.cpu.exit import ExitKind
+from tests.unit.cpu import a64
+from tests.unit.cpu.core_helpers import DEVICE, NOWHERE, RAM, STOP, VECTORS, Board
 
 USER_CODE, USER_STACK = RAM + 0x8000, RAM + 0x9000
 

@@ -7,10 +7,10 @@ import subprocess
 import sys
 
 import pytest
-from core_helpers import RAM, STOP, Board
 
 from smmu_emu.cpu import layout
 from smmu_emu.errors import EmulatorError
+from tests.unit.cpu.core_helpers import RAM, STOP, Board
 
 
 def test_counter_and_limit_are_neighbours():

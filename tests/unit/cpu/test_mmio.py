@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-import a64
 import pytest
-from core_helpers import DEVICE, RAM, STOP, VECTORS, Board
 
 from smmu_emu.cpu.exit import ExitKind
+from tests.unit.cpu import a64
+from tests.unit.cpu.core_helpers import DEVICE, RAM, STOP, VECTORS, Board
 
 DEVICE_MEMORY, NORMAL_MEMORY = 0, 1
 ANSWER = 0x8877_6655_4433_2211

@@ -5,9 +5,7 @@ from __future__ import annotations
 
 import random
 
-import a64
 import pytest
-from core_helpers import DEVICE, NOWHERE, RAM, RAM_SIZE, STOP, VECTORS, Board
 
 from smmu_emu.clock import Clock
 from smmu_emu.cpu.aarch64 import Aarch64Core
@@ -15,6 +13,8 @@ from smmu_emu.cpu.exit import ExitKind
 from smmu_emu.cpu.pace import LONGEST_SLICE
 from smmu_emu.errors import ConfigurationError
 from smmu_emu.memory import PhysicalMemory
+from tests.unit.cpu import a64
+from tests.unit.cpu.core_helpers import DEVICE, NOWHERE, RAM, RAM_SIZE, STOP, VECTORS, Board
 
 # -- beginning
 

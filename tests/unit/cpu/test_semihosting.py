@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import struct
 
-import a64
 import pytest
-from core_helpers import NOWHERE, RAM, STOP, Board
 
 from smmu_emu.cpu.exit import ExitKind
+from tests.unit.cpu import a64
+from tests.unit.cpu.core_helpers import NOWHERE, RAM, STOP, Board
 
 BLOCK, TEXT = RAM + 0x1000, RAM + 0x2000
 MINUS_ONE = (1 << 64) - 1

@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
-import a64
 import pytest
-from core_helpers import RAM, STOP, VECTORS, Board
+
+from tests.unit.cpu import a64
+from tests.unit.cpu.core_helpers import RAM, STOP, VECTORS, Board
 
 CNTKCTL, CNTFRQ = (3, 0, 14, 1, 0), (3, 3, 14, 0, 0)
 CNTPCT, CNTVCT = (3, 3, 14, 0, 1), (3, 3, 14, 0, 2)
