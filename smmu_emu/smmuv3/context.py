@@ -120,7 +120,7 @@ class Stream:
         ste = self.ste
         granule_lg2 = TG0_GRANULE_LG2[ste.S2TG]
         root = make_root(
-            base=ste.S2TTB,
+            base=ste.S2TTB & ids.table_base_mask,
             granule_lg2=granule_lg2,
             input_bits=64 - ste.S2T0SZ,
             output_bits=min(IPS_BITS[ste.S2PS], ids.output_bits),
@@ -232,7 +232,7 @@ def _half(cd: CD, half: int, ids: IdRegisters, world: World) -> Root | None:
     one_level = world is World.EL2
     granules = TG1_GRANULE_LG2 if half else TG0_GRANULE_LG2
     return make_root(
-        base=cd.TTB1 if half else cd.TTB0,
+        base=(cd.TTB1 if half else cd.TTB0) & ids.table_base_mask,
         granule_lg2=granules[cd.TG1 if half else cd.TG0],
         input_bits=64 - (cd.T1SZ if half else cd.T0SZ),
         output_bits=min(IPS_BITS[cd.IPS], ids.output_bits),
@@ -303,7 +303,7 @@ def _ste_stage2_problem(ste: STE, ids: IdRegisters) -> str | None:
         return problem
     if granule_lg2 is None or not ids.supports_granule(granule_lg2):
         return "STE.S2TG selects an unsupported granule"
-    if ste.S2TTB >> _base_bits(granule_lg2, output_bits):
+    if (ste.S2TTB & ids.table_base_mask) >> _base_bits(granule_lg2, output_bits):
         return "STE.S2TTB is beyond the effective S2PS"
     smallest, largest = ids.s2t0sz_limits(granule_lg2)
     if not smallest <= ste.S2T0SZ <= largest:
@@ -395,6 +395,7 @@ def _half_problem(cd: CD, half: int, ids: IdRegisters) -> str | None:
     if not smallest <= (cd.T1SZ if half else cd.T0SZ) <= largest:
         return f"CD.T{half}SZ is out of range"
     output_bits = min(IPS_BITS[cd.IPS], ids.output_bits)
-    if (cd.TTB1 if half else cd.TTB0) >> _base_bits(granule_lg2, output_bits):
+    base = (cd.TTB1 if half else cd.TTB0) & ids.table_base_mask
+    if base >> _base_bits(granule_lg2, output_bits):
         return f"CD.TTB{half} is beyond the effective IPS"
     return None

@@ -84,6 +84,11 @@ class IdRegisters:
             return 39
         return 47 if granule_lg2 == 16 else 48
 
+    @cached_property
+    def table_base_mask(self) -> int:
+        """Address bits that TTB0, TTB1 and S2TTB hold: 48, or 52 from v3.1 on. Spec: 5.4 TTB0."""
+        return (1 << (52 if self.minor else 48)) - 1
+
     def supports_granule(self, granule_lg2: int) -> bool:
         """Whether a granule of ``1 << granule_lg2`` bytes is advertised."""
         idr5 = self.addresses

@@ -94,4 +94,4 @@ class STE(Word, bits=512):
     S2HA = Bits(184)
     S2S = Bits(185)
     S2R = Bits(186)
-    S2TTB = Address(247, 196)
+    S2TTB = Address(243, 196)
