@@ -162,7 +162,7 @@ def _read_elf(name: str, data: bytes) -> Image:
     except ImageError:
         raise
     except Exception as error:  # whatever a library says about a damaged file is one line
-        raise ImageError(f"{name} is a damaged ELF: {error}") from error
+        raise ImageError(f"{name} is a damaged ELF: {' '.join(str(error).split())}") from error
     pieces = []
     entry = header["e_entry"]
     physical_entry = entry
