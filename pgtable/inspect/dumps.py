@@ -263,5 +263,5 @@ def _program_headers(
             else:
                 kind, offset, _, physical, length = struct.unpack_from("<IIIII", data, at)
             yield kind, offset, physical, length
-    except struct.error:
+    except (struct.error, OverflowError):
         raise DumpError(f"{name}: truncated in its headers") from None
