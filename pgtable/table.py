@@ -87,6 +87,7 @@ class PageTable(Generic[R_co]):
         self.memory = memory
         self.warnings = 0
         self.freed = False
+        self._muted = False
         self.on_freed: Callable[[], None] | None = None
         tlb = cfg.tlb if cfg.tlb is not None else NOBODY
         self._tlb_add_page = tlb.tlb_add_page
@@ -179,15 +180,29 @@ class PageTable(Generic[R_co]):
             # A block map tears down the tables below it, mappings and all: look first.
             for run in self.runs(iova, size):
                 self._already_mapped(run, iova, paddr, size)
+        self._muted = True  # what goes wrong is raised, not warned of
+        try:
+            if size == smallest:
+                ret, done = self.map_pages(iova, paddr, size, 1, prot)
+                page = size
+            else:
+                ret, done, page = self._map_all(bitmap, iova, paddr, size, prot)
+            if done != size:
+                self._map_failed(ret, iova, paddr, size, done, page)
+        finally:
+            self._muted = False
+
+    def _map_all(
+        self, bitmap: int, iova: int, paddr: int, size: int, prot: int
+    ) -> tuple[int, int, int]:
+        """Map a range as far as it goes; return an errno, the bytes mapped, the last page size."""
         done = 0
-        page, count = smallest, 1
-        while done < size:
-            if size != smallest:
-                page, count = pick_pages(bitmap, iova + done, paddr + done, size - done)
+        while True:
+            page, count = pick_pages(bitmap, iova + done, paddr + done, size - done)
             ret, mapped = self._map_run(iova + done, paddr + done, page, count, prot)
             done += mapped
-            if ret or not mapped:
-                self._map_failed(ret, iova, paddr, size, done, page)
+            if ret or not mapped or done == size:
+                return ret, done, page
 
     def unmap(self, iova: int, size: int, gather: IotlbGather | None = None) -> None:
         """Unmap `size` bytes at `iova`; every page of the range must be mapped.
@@ -381,6 +396,8 @@ class PageTable(Generic[R_co]):
 
     def warn(self, what: str) -> None:
         """Count what Linux prints a warning for, and tell whoever asked to be told."""
+        if self._muted:
+            return
         self.warnings += 1
         if self.cfg.warn is not None:
             self.cfg.warn(what)

@@ -4,9 +4,10 @@
 Level 1 has an entry a megabyte, level 2 tables have 256 entries of 4K and take 1K of memory.
 
 Page sizes are not checked, as in Linux: pgsize >> 20 entries on level 1, or else pgsize >> 12 on
-level 2. Where those would run over the end of a table, or, when unmapping, over the 16 that the
-kernel has room for, the kernel writes into memory that is not the table's; here such a call is
-warned of and refused, or done.
+level 2. Where those would run over the end of a table, the kernel writes into memory that is not
+the table's; where C's integers make them negative, it counts bytes that it did not map. Here such
+calls are warned of and refused. More than 16 entries, for which the kernel has no room when it
+unmaps, are unmapped like any others.
 
 Spec: DDI 0487 G5.4 (VMSAv8-32 short-descriptor format).
 """
@@ -80,17 +81,18 @@ class V7sTable(V7sTables):
     def _map_some(self, iova: int, paddr: int, pgsize: int, pgcount: int, attrs: Attributes) -> int:
         """Map one page, or as many as fit the table at once; return how many, or an errno."""
         each = signed_32(pgsize >> SECTION_LG2)
-        if each:
+        if each > 0:
             table, shift, mask = self._root, SECTION_LG2, self._mask
-            attr = attrs.section if each <= 1 else attrs.supersection
+            attr = attrs.section if each == 1 else attrs.supersection
         else:
             table, shift, mask = self._descend(iova), PAGE_LG2, 0xFF
             if table < 0:
                 return table
             each = signed_32(pgsize >> PAGE_LG2)
-            attr = attrs.small if each <= 1 else attrs.large
+            attr = attrs.small if each == 1 else attrs.large
         if each <= 0:
-            return self._map_none(iova, pgsize, each, table + (iova >> shift & mask))
+            self.warn(f"map at {iova:#x}: no level maps {pgsize:#x} bytes")
+            return -EINVAL
         first = iova >> shift & mask
         if first + each > mask + 1:
             self.warn(f"map at {iova:#x}: {pgsize:#x} bytes run over the end of a table")
@@ -120,15 +122,6 @@ class V7sTable(V7sTables):
         if not self._coherent:
             self.memory.sync(self._at(entry), each << 2)
         return pages
-
-    def _map_none(self, iova: int, pgsize: int, each: int, entry: int) -> int:
-        """Handle counts of entries that C's integers make zero or negative."""
-        if not each:
-            self.warn(f"map at {iova:#x}: no level maps {pgsize:#x} bytes")
-            return -EINVAL
-        if not self._coherent:
-            self.memory.sync(self._at(entry), (each << 2) & U64)
-        return 1
 
     def _is_zero(self, entry: int, count: int) -> bool:
         start, size = entry << 2, count << 2
@@ -192,7 +185,7 @@ class V7sTable(V7sTables):
         entry = self._root + (iova >> SECTION_LG2 & self._mask)
         pte = self._halves[entry]
         each = signed_32(pgsize >> SECTION_LG2)
-        if each:
+        if each > 0:
             return self._clear(iova, entry, each, self._mask + 1, 1, gather)
         if pte & TYPE != TABLE:
             what = f"part of {self._leaf_name(pte, 1)}" if pte & TYPE else "nothing mapped"
@@ -201,10 +194,10 @@ class V7sTable(V7sTables):
         table = self._follow_own(pte, entry)
         first = iova >> PAGE_LG2 & 0xFF
         each = signed_32(pgsize >> PAGE_LG2)
-        if not each:
+        if each <= 0:
             self.warn(f"unmap at {iova:#x}: no level maps {pgsize:#x} bytes")
             return 0
-        if pgcount > 1 and each > 0 and self._coherent and pgsize == each << PAGE_LG2:
+        if pgcount > 1 and self._coherent and pgsize == each << PAGE_LG2:
             pages = min(pgcount, (0x100 - first) // each)
             if pages > 1 and self._clear_run(iova, table + first, pages * each, each, gather):
                 return pages
@@ -237,18 +230,18 @@ class V7sTable(V7sTables):
         if first + each > entries:
             self.warn(f"unmap at {iova:#x}: runs over the end of a table")
             return 0
-        ptes = [self._halves[entry + i] for i in range(max(each, 1))]
+        ptes = [self._halves[entry + i] for i in range(each)]
         if not all(pte & TYPE for pte in ptes):
             self.warn(f"unmap at {iova:#x}: nothing mapped")
             return 0
-        if each <= 1 and self._repeated(ptes[0], level):
+        if each == 1 and self._repeated(ptes[0], level):
             self.warn(f"unmap at {iova:#x}: part of {self._leaf_name(ptes[0], level)}")
             return 0
-        tables = self._tables_among(ptes, entry) if level == 1 and each > 0 else {}
+        tables = self._tables_among(ptes, entry) if level == 1 else {}
         for i in range(each):
             self._halves[entry + i] = 0
         if not self._coherent:
-            self.memory.sync(self._at(entry), (each << 2) & U64)
+            self.memory.sync(self._at(entry), each << 2)
         shift = SECTION_LG2 if level == 1 else PAGE_LG2
         for i in range(each):
             at = iova + (i << shift) & U64

@@ -67,15 +67,12 @@ class CountedArena(Arena):
         return super().alloc(size)
 
 
-def contents(memory: Arena) -> dict[int, int]:
-    """Return every non-zero word of every live table."""
-    found = {}
-    for address, size in memory.live.items():
-        start = (address - memory.base) >> 3
-        for i, word in enumerate(memory.words[start : start + (size >> 3)]):
-            if word:
-                found[address + 8 * i] = word
-    return found
+def contents(memory: Arena) -> dict[int, bytes]:
+    """Return what stands in every live table, by address."""
+    return {
+        address: bytes(memory.bytes[address - memory.base : address - memory.base + size])
+        for address, size in memory.live.items()
+    }
 
 
 def mappings(table: PageTable[Any], iova: int, size: int) -> list[tuple[int, int]]:

@@ -16,7 +16,7 @@ import pytest
 
 import pgtable
 
-DIST = Path(__file__).parent / "dist" / "amd_v1"
+DIST = Path(__file__).parent / "distribution" / "amd_v1"
 OTHERS = os.pathsep.join(
     [str(Path(pgtable.__file__).parent.parent), str(Path(np.__file__).parent.parent)]
 )
