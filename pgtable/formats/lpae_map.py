@@ -26,7 +26,7 @@ class LpaeMapper(LpaeReader[R_co]):
         self, iova: int, paddr: int, pgsize: int, pgcount: int, prot: int
     ) -> tuple[int, int]:
         plan = self._plans.get(pgsize)
-        attr = self._attrs.get(prot)
+        attr = self._attrs.get(prot) or self._attr(prot)
         if (
             plan is None
             or attr is None

@@ -238,7 +238,6 @@ def test_random_operations_agree_with_a_dictionary(setup: Setup) -> None:
             max_examples=15,
             stateful_step_count=25,
             deadline=None,
-            derandomize=True,
             suppress_health_check=list(HealthCheck),
         ),
     )
