@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from smmu_emu.transaction import Attributes
 
-DEFAULT_CAPACITY = 1 << 16
+DEFAULT_CAPACITY = 1 << 20
 
 
 class Entry:
@@ -87,13 +87,17 @@ class Entry:
 
 
 class Space:
-    """The entries under one tag. ``sizes`` pairs each size in use (log2) with its dictionary."""
+    """The entries under one tag. ``sizes`` pairs each size in use (log2) with its dictionary.
 
-    __slots__ = ("sizes", "tag")
+    ``version`` changes with every entry that comes or goes.
+    """
+
+    __slots__ = ("sizes", "tag", "version")
 
     def __init__(self, tag: Hashable) -> None:
         self.tag = tag
         self.sizes: list[tuple[int, dict[int, Entry]]] = []
+        self.version = 0
 
     def pages(self, size_lg2: int) -> dict[int, Entry]:
         """The dictionary for one size, made when it is first needed."""
@@ -144,14 +148,20 @@ class InvalidateScope(NamedTuple):
 
 
 class Tlb:
-    """All spaces of one translation unit; holds ``capacity`` entries and drops the oldest first."""
+    """All spaces of one translation unit; holds ``capacity`` entries and drops the oldest first.
+
+    Whoever finds very many translations at once may `defer` making their entries: that happens when
+    somebody looks. ``deferred`` says whether there are such.
+    """
 
     def __init__(self, capacity: int = DEFAULT_CAPACITY) -> None:
         self.capacity = capacity
         self.spaces: dict[Hashable, Space] = {}
+        self.deferred: list[tuple[int, Callable[[], None]]] = []
         self._age: dict[Entry, None] = {}
 
     def __len__(self) -> int:
+        self.settle()
         return len(self._age)
 
     def space(self, tag: Hashable) -> Space:
@@ -163,6 +173,8 @@ class Tlb:
 
     def insert(self, space: Space, entry: Entry) -> None:
         """Cache ``entry``; an older one for the same block gives way, and the oldest if full."""
+        if self.deferred:
+            self.settle()
         pages = space.pages(entry.size_lg2)
         number = entry.base >> entry.size_lg2
         old = pages.get(number)
@@ -172,19 +184,23 @@ class Tlb:
             self.drop(next(iter(self._age)))
         pages[number] = entry
         entry.space = space
+        space.version += 1
         self._age[entry] = None
 
     def drop(self, entry: Entry) -> None:
         """Forget one entry."""
-        if entry.space is not None:
-            del entry.space.pages(entry.size_lg2)[entry.base >> entry.size_lg2]
+        space = entry.space
+        if space is not None:
+            del space.pages(entry.size_lg2)[entry.base >> entry.size_lg2]
             del self._age[entry]
+            space.version += 1
             entry.space = None
 
     def invalidate(
         self, spaces: Iterable[Space], scope: InvalidateScope | None = None
     ) -> list[Entry]:
         """Drop the entries of ``spaces`` that ``scope`` covers (None: all); returns them."""
+        self.settle()
         covers: Callable[[Entry], bool] = scope.covers if scope is not None else lambda _: True
         dropped = [entry for space in spaces for entry in space.entries() if covers(entry)]
         for entry in dropped:
@@ -193,4 +209,21 @@ class Tlb:
 
     def clear(self) -> None:
         """Forget everything."""
+        self.deferred.clear()
         self.invalidate(list(self.spaces.values()))
+
+    def defer(self, count: int, make: Callable[[], None]) -> None:
+        """Let ``make`` insert ``count`` entries before anybody next looks for one."""
+        self.deferred.append((count, make))
+
+    def has_room(self, count: int) -> bool:
+        """Whether so many more entries fit without any being dropped."""
+        deferred = sum(number for number, _ in self.deferred)
+        return len(self._age) + deferred + count <= self.capacity
+
+    def settle(self) -> None:
+        """Make the entries that were deferred."""
+        while self.deferred:
+            makers, self.deferred = self.deferred, []
+            for _, make in makers:
+                make()

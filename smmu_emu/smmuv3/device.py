@@ -9,6 +9,8 @@ effect or an interrupt happens inside the register write that asked for it.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from smmu_emu.clock import Clock
 from smmu_emu.memory import PhysicalMemory
@@ -27,6 +29,9 @@ from smmu_emu.smmuv3.translate import TranslationPath
 from smmu_emu.tlb import Tlb
 from smmu_emu.trace.tap import Tap
 from smmu_emu.transaction import Fault
+
+if TYPE_CHECKING:
+    from smmu_emu.smmuv3.batch import Batch
 
 _SMMUEN = CR0.mask("SMMUEN")
 _EVENTQEN = CR0.mask("EVENTQEN")
@@ -91,11 +96,19 @@ class Smmuv3:
             self.tlb,
             self.path,
         )
+        self.memory = memory
         self.translate = self.path.translate
         self.submit = self.path.submit
         self.read = self.registers.read
         self.write = self.registers.write
         self._connect_registers()
+
+    @cached_property
+    def batch(self) -> Batch:
+        """Translates arrays of addresses; made, with numpy, when first used."""
+        from smmu_emu.smmuv3.batch import Batch
+
+        return Batch(self.path, self.stages, self.tlb, self.memory)
 
     def _connect_registers(self) -> None:
         self.registers.intercept["CR0"] = self._write_cr0

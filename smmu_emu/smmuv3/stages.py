@@ -68,7 +68,7 @@ class Stages:
         if isinstance(leaf, Fault):
             return leaf
         if stage2 is None:
-            entry = _stage1_entry(stage1, root, leaf, iova)
+            entry = stage1_entry(stage1, root, leaf, iova)
         else:
             if not leaf.allowed >> kind & 1:
                 return stage1_permission_fault(transaction, stage1, leaf.level, kind)
@@ -290,7 +290,8 @@ class _NestedFetch:
 # -- entries
 
 
-def _stage1_entry(stage1: Stage1, root: Root, leaf: Leaf, iova: int) -> Entry:
+def stage1_entry(stage1: Stage1, root: Root, leaf: Leaf, iova: int) -> Entry:
+    """The entry of a stage-1 leaf that translates ``iova``."""
     page, size_lg2, level, allowed, descriptor, _, _ = leaf
     return Entry(
         iova & -(1 << size_lg2),

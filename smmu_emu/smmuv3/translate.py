@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from smmu_emu.smmuv3 import attributes
-from smmu_emu.smmuv3.config import ConfigurationCache
+from smmu_emu.smmuv3.config import ConfigurationCache, context_key
 from smmu_emu.smmuv3.context import Context
 from smmu_emu.smmuv3.register_file import RegisterFile
 from smmu_emu.smmuv3.spec.event import EventCode, FetchClass
@@ -58,6 +58,10 @@ class TranslationPath:
     def enable(self, enabled: bool) -> None:
         """Follow CR0.SMMUEN. Caches keep what they hold. Spec: 6.3.9.6."""
         self.active = self.configuration.contexts if enabled else _NO_CONTEXTS
+
+    def context_of(self, transaction: Transaction) -> Context | None:
+        """The cached context that a transaction would use now, or None."""
+        return self.active.get(context_key(transaction.stream_id, transaction.substream_id))
 
     def translate(self, transaction: Transaction) -> Translation | Fault:
         """Translate one access of a master that cannot wait: it is never stalled (3.12).
@@ -192,6 +196,9 @@ class TranslationPath:
         self, transaction: Transaction, context: Context, iova: int, kind: int
     ) -> Translation | Fault:
         """No entry: streams that translate nothing never have one, the others walk."""
+        if self.tlb.deferred:
+            self.tlb.settle()
+            return self.translate(transaction)
         if context.bypass:
             reason = "the STE bypasses both stages"
             result = self._bypass(transaction, context.stream.incoming, reason)
