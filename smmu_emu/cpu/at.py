@@ -23,6 +23,7 @@ from smmu_emu.memory import PhysicalMemory
 
 _NON_SECURE_EL1_AARCH64 = 0x501
 _HCR_RW, _HCR_VM = 1 << 31, 1 << 0
+_PAN = 1 << 22
 _OUTPUT_ADDRESS = (1 << 52) - (1 << 12)
 
 
@@ -63,10 +64,13 @@ class AddressTranslation:
         engine.set_system(SCR_EL3, _NON_SECURE_EL1_AARCH64)
         engine.set_system(HCR_EL2, _HCR_RW)
         engine.set("PSTATE", EL2H_MASKED)
+        self._privileged_crm = 8
         self.set_stage2(None)
 
-    def set_stage1(self, *, ttbr0: int, ttbr1: int, tcr: int, mair: int, sctlr: int = 1) -> None:
-        """Registers of the EL1&0 regime, as TTBR0_EL1 and so on."""
+    def set_stage1(
+        self, *, ttbr0: int, ttbr1: int, tcr: int, mair: int, sctlr: int = 1, pan: bool = False
+    ) -> None:
+        """Registers of the EL1&0 regime, as TTBR0_EL1 and so on, and PSTATE.PAN for `stage1`."""
         values = {
             "TTBR0_EL1": ttbr0,
             "TTBR1_EL1": ttbr1,
@@ -76,6 +80,8 @@ class AddressTranslation:
         }
         for name, value in values.items():
             self._engine.set_system(SYSTEM[name], value)
+        self._privileged_crm = 9 if pan else 8
+        self._engine.set("PSTATE", EL2H_MASKED | (_PAN if pan else 0))
 
     def set_stage2(self, registers: tuple[int, int] | None) -> None:
         """VTTBR_EL2 and VTCR_EL2; None turns stage 2 off."""
@@ -85,8 +91,10 @@ class AddressTranslation:
         self._engine.set_system(HCR_EL2, _HCR_RW | (_HCR_VM if registers else 0))
 
     def stage1(self, va: int, *, write: bool, privileged: bool) -> AtResult:
-        """AT S1E1R, S1E1W, S1E0R or S1E0W."""
-        return self._ask((1, 0, 7, 8, (0 if privileged else 2) | write), va)
+        """AT S1E1R, S1E1W (with PAN S1E1RP, S1E1WP), S1E0R or S1E0W."""
+        if privileged:
+            return self._ask((1, 0, 7, self._privileged_crm, write), va)
+        return self._ask((1, 0, 7, 8, 2 | write), va)
 
     def both_stages(self, va: int, *, write: bool, privileged: bool) -> AtResult:
         """AT S12E1R, S12E1W, S12E0R or S12E0W."""
