@@ -193,6 +193,23 @@ class Bench:
         self.store(at, put(literals.CD, **fields), 64)
         return at
 
+    def watch(self, name: str) -> list[int]:
+        """Log of the addresses that one of the SMMU's ports reads from now on."""
+        port = self.smmu.ports[name]
+        log: list[int] = []
+        read, read_u64 = port.read, port.read_u64
+
+        def logged_read(pa: int, size: int) -> bytes | None:
+            log.append(pa)
+            return read(pa, size)
+
+        def logged_read_u64(pa: int) -> int | None:
+            log.append(pa)
+            return read_u64(pa)
+
+        port.read, port.read_u64 = logged_read, logged_read_u64
+        return log
+
     # -- commands
 
     def push(self, *commands: int) -> None:

@@ -209,8 +209,8 @@ PRI_RESP: Masks = {  # 4.5.2
 RESUME: Masks = {  # 4.7.1
     "Opcode": (0, 0x0000_0000_0000_00FF),
     "SSec": (0, 0x0000_0000_0000_0400),
-    "Action": (0, 0x0000_0000_0000_1000),
-    "Abort": (0, 0x0000_0000_0000_2000),
+    "Ac": (0, 0x0000_0000_0000_1000),
+    "Ab": (0, 0x0000_0000_0000_2000),
     "StreamID": (0, 0xFFFF_FFFF_0000_0000),
     "STAG": (1, 0x0000_0000_0000_FFFF),
 }
@@ -499,7 +499,7 @@ REGISTER_FIELDS: dict[str, dict[str, int]] = {
     "IRQ_CFG0": {"ADDR": 0x00FF_FFFF_FFFF_FFFC},  # 6.3.21, 6.3.30, 6.3.34
     "IRQ_CFG1": {"DATA": 0xFFFF_FFFF},  # 6.3.22, 6.3.31, 6.3.35
     "IRQ_CFG2": {  # 6.3.23, 6.3.32; LO in 6.3.36 only
-        "MemAttr": 0x0000_000F,
+        "MEMATTR": 0x0000_000F,
         "SH": 0x0000_0030,
         "LO": 0x8000_0000,
     },
