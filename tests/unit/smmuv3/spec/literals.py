@@ -69,7 +69,7 @@ STE: Masks = {  # 5.2
     "S2NSA": (3, 0x0000_0000_0000_0002),
     "S2SL0_2": (3, 0x0000_0000_0000_0004),
     "S2DS": (3, 0x0000_0000_0000_0008),
-    "S2TTB": (3, 0x00FF_FFFF_FFFF_FFF0),
+    "S2TTB": (3, 0x000F_FFFF_FFFF_FFF0),  # [243:196]; up to 247 with 128-bit descriptors only
     "S2SKL": (3, 0x6000_0000_0000_0000),
     "PARTID": (4, 0x0000_0000_FFFF_0000),
     "S_S2T0SZ": (4, 0x0000_003F_0000_0000),
@@ -128,7 +128,7 @@ CD: Masks = {  # 5.4
     "HAD0": (1, 0x0000_0000_0000_0002),
     "E0PD0": (1, 0x0000_0000_0000_0004),
     "HAFT": (1, 0x0000_0000_0000_0008),
-    "TTB0": (1, 0x00FF_FFFF_FFFF_FFF0),
+    "TTB0": (1, 0x000F_FFFF_FFFF_FFF0),  # four bits more with 128-bit descriptors only
     "PnCH": (1, 0x0400_0000_0000_0000),
     "EPAN": (1, 0x0800_0000_0000_0000),
     "HWU0": (1, 0xF000_0000_0000_0000),  # HWU059 to HWU062, bits 124 to 127
@@ -136,7 +136,7 @@ CD: Masks = {  # 5.4
     "HAD1": (2, 0x0000_0000_0000_0002),
     "E0PD1": (2, 0x0000_0000_0000_0004),
     "AIE": (2, 0x0000_0000_0000_0008),
-    "TTB1": (2, 0x00FF_FFFF_FFFF_FFF0),
+    "TTB1": (2, 0x000F_FFFF_FFFF_FFF0),  # four bits more with 128-bit descriptors only
     "DS": (2, 0x0400_0000_0000_0000),
     "PIE": (2, 0x0800_0000_0000_0000),
     "HWU1": (2, 0xF000_0000_0000_0000),  # HWU159 to HWU162, bits 188 to 191
