@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from smmu_emu.errors import ImageError
@@ -89,7 +88,8 @@ def _read_file(path: str, name: str) -> bytes:
             raise ImageError(f"{name} is not a regular file")
         if status.st_size > LARGEST_FILE:
             raise ImageError(f"{name} has {status.st_size} bytes; the limit is {LARGEST_FILE}")
-        return Path(path).read_bytes()
+        with open(path, "rb") as file:
+            return file.read()
     except FileNotFoundError:
         raise ImageError(f"{name}: no such file") from None
     except (OSError, ValueError) as error:
