@@ -19,14 +19,19 @@ import mmap
 import sys
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from smmu_emu.errors import EmulatorError, MemoryMapError
 
 if TYPE_CHECKING:
     import numpy as np
+    import numpy.typing as npt
+
+    Stretches = npt.NDArray[np.uint64]
+    """Rows of (physical address, length in bytes)."""
 
 PAGE = 0x1000
+_WORTH_IT = 32
 
 
 class MmioDevice(Protocol):
@@ -57,7 +62,7 @@ class Ram:
         """Address of the first byte in this process, for those that map it."""
         return ctypes.addressof(ctypes.c_char.from_buffer(self.buffer))
 
-    def array(self, dtype: str = "u1") -> np.ndarray:
+    def array(self, dtype: str = "u1") -> npt.NDArray[Any]:
         """The whole block as a numpy array that shares its bytes."""
         import numpy as np
 
@@ -204,7 +209,7 @@ class PhysicalMemory:
             parts.append((value & (1 << 8 * length) - 1).to_bytes(length, "little"))
         return b"".join(parts)
 
-    def write(self, pa: int, data: bytes) -> bool:
+    def write(self, pa: int, data: bytes | memoryview) -> bool:
         """Write ``data`` at ``pa``; False is an external abort. RAM is then as it was before."""
         size = len(data)
         block = self.find(pa)
@@ -222,6 +227,46 @@ class PhysicalMemory:
             if block.device.write(start, length, value) is False:
                 return False
         return True
+
+    def gather(self, stretches: Stretches) -> bytes | None:
+        """The bytes of all stretches, one after another; None unless all of them is RAM."""
+        rams = self._rams_of(stretches)
+        if rams is None:
+            return None
+        if len(rams) > 1:
+            return b"".join(self.read(pa, length) or b"" for pa, length in stretches.tolist())
+        view, base = rams[0].view, rams[0].base
+        # Joining views copies each byte once; numpy would need a copy more to make bytes.
+        return b"".join([view[pa - base : pa - base + length] for pa, length in stretches.tolist()])
+
+    def scatter(self, stretches: Stretches, data: memoryview) -> bool:
+        """Write ``data`` over all stretches; False, and nothing is written, unless all is RAM."""
+        import numpy as np
+
+        rams = self._rams_of(stretches)
+        if rams is None:
+            return False
+        rows = _whole_pages(rams[0], stretches) if len(rams) == 1 else None
+        if rows is not None and not self.code_frames:
+            pages = rams[0].array("<u8").reshape(-1, PAGE // 8)
+            pages[rows] = np.frombuffer(data, "<u8").reshape(-1, PAGE // 8)
+            return True
+        done = 0
+        for pa, length in stretches.tolist():
+            self.write(pa, data[done : done + length])
+            done += length
+        return True
+
+    def _rams_of(self, stretches: Stretches) -> list[Ram] | None:
+        """The blocks of RAM that hold stretches; None if some lies elsewhere."""
+        starts, ends = stretches[:, 0], stretches[:, 0] + stretches[:, 1]
+        left, rams = len(stretches), []
+        for ram in self.rams:
+            inside = int(((starts >= ram.base) & (ends <= ram.end)).sum())
+            if inside:
+                rams.append(ram)
+                left -= inside
+        return None if left else rams
 
     def write_u64(self, pa: int, value: int) -> bool:
         """Write one little-endian 64-bit word; False is an external abort."""
@@ -253,6 +298,23 @@ class PhysicalMemory:
             return elsewhere(pa)
 
         return read_u64
+
+
+def _whole_pages(ram: Ram, stretches: Stretches) -> npt.NDArray[np.int64] | None:
+    """Numbers of the pages of ``ram`` that stretches are made of; None if they are not.
+
+    Few stretches, and pages that occur twice, are better moved one after another.
+    """
+    import numpy as np
+
+    if len(stretches) < _WORTH_IT or (stretches & np.uint64(PAGE - 1)).any():
+        return None
+    first = (stretches[:, 0] - np.uint64(ram.base)).astype(np.int64) // PAGE
+    counts = stretches[:, 1].astype(np.int64) // PAGE
+    within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+    rows: npt.NDArray[np.int64] = np.repeat(first, counts) + within
+    seen = np.bincount(rows - rows.min())
+    return None if (seen > 1).any() else rows
 
 
 def _ignore(pa: int, kind: str) -> None:

@@ -8,13 +8,18 @@ nothing while nobody does.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Protocol
 
 from smmu_emu.memory import PhysicalMemory
 from smmu_emu.transaction import Fault, Transaction, Translation
 
-DMA_PAGE_LG2 = 12
+if TYPE_CHECKING:
+    from smmu_emu.memory import Stretches
+
+PAGE = 0x1000
+_LONG = 64 * PAGE
+"""Bytes from which on a transfer is worth translating at once."""
 
 
 class MemoryPort:
@@ -23,21 +28,29 @@ class MemoryPort:
     Functions mean what they mean in `PhysicalMemory`: None and False are external aborts.
     """
 
-    __slots__ = ("name", "read", "read_u64", "write", "write_u64")
+    __slots__ = ("memory", "name", "read", "read_u64", "write", "write_u64")
 
     def __init__(self, name: str, memory: PhysicalMemory) -> None:
         self.name = name
+        self.memory = memory
         self.read: Callable[[int, int], bytes | None] = memory.read
-        self.write: Callable[[int, bytes], bool] = memory.write
+        self.write: Callable[[int, bytes | memoryview], bool] = memory.write
         self.read_u64: Callable[[int], int | None] = memory.read_u64
         self.write_u64: Callable[[int, int], bool] = memory.write_u64
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether nobody has replaced a function, so that memory may be moved in one go."""
+        return self.read == self.memory.read and self.write == self.memory.write
 
 
 class Translator(Protocol):
     """A translation unit, as its clients see it.
 
     `submit` is for clients that can wait: a Fault with a ``stag`` is no answer yet, ``answer`` is
-    called with it later.
+    called with it later. `translate_range` may take a short way for a long transfer of ``size``
+    bytes: rows of (physical address, length). None means that it does not, and that nothing has
+    happened.
     """
 
     def translate(self, transaction: Transaction) -> Translation | Fault: ...
@@ -45,6 +58,8 @@ class Translator(Protocol):
     def submit(
         self, transaction: Transaction, answer: Callable[[Translation | Fault], None]
     ) -> Translation | Fault: ...
+
+    def translate_range(self, example: Transaction, size: int) -> Stretches | None: ...
 
 
 class DmaPort:
@@ -77,22 +92,30 @@ class DmaPort:
         self, iova: int, size: int, *, privileged: bool = False, substream_id: int | None = None
     ) -> bytes | None:
         """Read ``size`` bytes; None if any part was aborted (see ``last_fault``)."""
+        example = Transaction(self.stream_id, iova, False, privileged, False, substream_id)
+        stretches = self._stretches(example, size)
+        if stretches is not None:
+            return self.memory.memory.gather(stretches)
         parts = []
-        for start, length in _pages(iova, size):
-            data = self._read_part(self._translate(start, False, privileged, substream_id), length)
+        for where, length in self._pages(example, size):
+            data = self._read_part(where, length)
             if data is None:
                 return None
             parts.append(data)
-        return b"".join(parts)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def write(
         self, iova: int, data: bytes, *, privileged: bool = False, substream_id: int | None = None
     ) -> bool:
         """Write ``data``; False if any part was aborted (earlier pages stay written)."""
+        example = Transaction(self.stream_id, iova, True, privileged, False, substream_id)
+        view = memoryview(data)
+        stretches = self._stretches(example, len(data))
+        if stretches is not None:
+            return self.memory.memory.scatter(stretches, view)
         done = 0
-        for start, length in _pages(iova, len(data)):
-            result = self._translate(start, True, privileged, substream_id)
-            if not self._write_part(result, data[done : done + length]):
+        for where, length in self._pages(example, len(data)):
+            if not self._write_part(where, view[done : done + length]):
                 return False
             done += length
         return True
@@ -109,28 +132,39 @@ class DmaPort:
         """Write ``data`` as a master that can wait; see the result's ``done`` and ``ok``."""
         return Transfer(self, _pages(iova, len(data)), data, privileged, substream_id)
 
-    def _translate(
-        self, iova: int, write: bool, privileged: bool, substream_id: int | None
-    ) -> int | Fault:
-        self.transactions += 1
+    def _stretches(self, example: Transaction, size: int) -> Stretches | None:
+        """A long transfer translated at once, where that is possible, nothing faults and all of
+        it goes to RAM."""
+        if size < _LONG or self.translator is None or not self.memory.is_plain:
+            return None
+        stretches = self.translator.translate_range(example, size)
+        if stretches is None:
+            return None
+        self.transactions += -(-(size + example.iova % PAGE) // PAGE)
         self.last_fault = None
-        if self.translator is None:
-            return iova
-        result = self.translator.translate(
-            Transaction(self.stream_id, iova, write, privileged, False, substream_id)
-        )
-        if isinstance(result, Fault):
-            self.last_fault = result
-            return result
-        return result.pa
+        return stretches
+
+    def _pages(self, example: Transaction, size: int) -> Iterator[tuple[int | Fault, int]]:
+        """Where each page of a transfer goes, translated as it is asked for, and its length."""
+        for start, length in _pages(example.iova, size):
+            self.transactions += 1
+            self.last_fault = None
+            where: int | Fault = start
+            if self.translator is not None:
+                result = self.translator.translate(example._replace(iova=start))
+                if isinstance(result, Fault):
+                    self.last_fault = where = result
+                else:
+                    where = result.pa
+            yield where, length
 
     def _read_part(self, where: int | Fault, length: int) -> bytes | None:
-        """One page's bytes; zeros where the SMMU ended the access without an abort."""
+        """The bytes of one part; zeros where the SMMU ended the access without an abort."""
         if isinstance(where, Fault):
             return None if where.abort else bytes(length)
         return self.memory.read(where, length)
 
-    def _write_part(self, where: int | Fault, data: bytes) -> bool:
+    def _write_part(self, where: int | Fault, data: bytes | memoryview) -> bool:
         if isinstance(where, Fault):
             return not where.abort
         return self.memory.write(where, data)
@@ -218,10 +252,9 @@ class Transfer:
 
 def _pages(iova: int, size: int) -> list[tuple[int, int]]:
     """Split a transfer at 4 KiB borders: (address, length) of each part, addresses modulo 2^64."""
-    page = 1 << DMA_PAGE_LG2
     parts = []
     while size > 0:
-        length = min(size, page - (iova & page - 1))
+        length = min(size, PAGE - iova % PAGE)
         parts.append((iova & 0xFFFF_FFFF_FFFF_FFFF, length))
         iova += length
         size -= length

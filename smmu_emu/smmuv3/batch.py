@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from smmu_emu.memory import PhysicalMemory
+from smmu_emu.memory import PAGE, PhysicalMemory, Ram
 from smmu_emu.smmuv3.context import Context, Stage1
 from smmu_emu.smmuv3.stages import Stages, stage1_entry
 from smmu_emu.smmuv3.translate import TranslationPath
@@ -109,6 +109,27 @@ class Batch:
             one_by_one(np.flatnonzero(~done) + first)
         return BatchResult(pa, faults)
 
+    def translate_range(self, example: Transaction, size: int) -> Addresses | None:
+        """Translate a range page by page, if its stream is plain, no page faults, and all is RAM.
+
+        Rows of (physical address, length), as few as possible. None leaves everything as it was.
+        """
+        context = self.path.context_of(example)
+        end = example.iova + size
+        if context is None or not self._is_plain(context) or end >> 64:
+            return None
+        assert context.stage1 is not None
+        iovas = np.arange(example.iova & -PAGE, end, PAGE, dtype=np.uint64)
+        iovas[0] = example.iova
+        pa = np.zeros(len(iovas), np.uint64)
+        kind = context.kinds[example.kind]
+        if self._translate(context.stage1, kind, iovas, pa, all_or_nothing=True) is None:
+            return None
+        breaks = np.flatnonzero(pa[1:] - pa[:-1] != iovas[1:] - iovas[:-1]) + 1
+        starts = np.concatenate(([0], breaks))
+        ends = np.append(iovas[breaks], np.uint64(end))
+        return np.stack((pa[starts], ends - iovas[starts]), axis=1)
+
     def _is_plain(self, context: Context) -> bool:
         """Stage 1 alone, no tags, no updates, and nobody standing between the walker and RAM."""
         stage1 = context.stage1
@@ -118,7 +139,13 @@ class Batch:
         return len(self.memory.rams) == 1 and port.read_u64 is self.memory.read_u64
 
     def _translate(
-        self, stage1: Stage1, kind: int, iovas: Addresses, pa: Addresses
+        self,
+        stage1: Stage1,
+        kind: int,
+        iovas: Addresses,
+        pa: Addresses,
+        *,
+        all_or_nothing: bool = False,
     ) -> Flags | None:
         """Fill ``pa``; which rows are done. None if the batch must go one by one."""
         upper = bool(iovas[0] >> np.uint64(55) & np.uint64(1))
@@ -139,7 +166,12 @@ class Batch:
             known = self._look(stage1, root, first, slots)
         else:
             slots += first - known.first
-        new = self._walk_missing(stage1, root, known, kind, slots)
+        if all_or_nothing:
+            here = known.allowed[slots]
+            known_pages = known.page[slots][here != 0]
+            if _refuses(here, kind).any() or not _in_ram(self.memory.rams[0], known_pages):
+                return None
+        new = self._walk_missing(stage1, root, known, kind, slots, all_or_nothing)
         if new is None:
             return None
         done: Flags = known.allowed[slots] >> np.uint8(kind) & np.uint8(1) != 0
@@ -176,7 +208,13 @@ class Batch:
     # -- what it does not
 
     def _walk_missing(
-        self, stage1: Stage1, root: Root, known: _Known, kind: int, slots: Numbers
+        self,
+        stage1: Stage1,
+        root: Root,
+        known: _Known,
+        kind: int,
+        slots: Numbers,
+        all_or_nothing: bool,
     ) -> int | None:
         """Walk for slots without entry, note what was found; how many entries that makes.
 
@@ -196,6 +234,8 @@ class Batch:
         ram = self.memory.rams[0]
         leaves = walk_array(ram, root, addresses)
         good = leaves.size_lg2 != 0
+        if all_or_nothing and not (good.all() and _in_ram(ram, leaves.page)):
+            return None
         unique, addresses = unique[good], addresses[good]
         leaves = Leaves._make(row[good] for row in leaves)
         allowed = _allowed(root, leaves)
@@ -246,6 +286,17 @@ class Batch:
 
 def _versions(stage1: Stage1) -> tuple[int, int]:
     return stage1.own.version, stage1.shared.version
+
+
+def _in_ram(ram: Ram, pages: Addresses) -> bool:
+    """Whether addresses all lie in a block of RAM."""
+    return bool((pages - np.uint64(ram.base) < np.uint64(ram.size)).all())
+
+
+def _refuses(allowed: npt.NDArray[np.uint8], kind: int) -> Flags:
+    """Where an entry is known that does not allow the access."""
+    refuses: Flags = (allowed != 0) & (allowed >> np.uint8(kind) & np.uint8(1) == 0)
+    return refuses
 
 
 def _mark(

@@ -28,9 +28,10 @@ from smmu_emu.smmuv3.stall import StallBuffer, terminated
 from smmu_emu.smmuv3.translate import TranslationPath
 from smmu_emu.tlb import Tlb
 from smmu_emu.trace.tap import Tap
-from smmu_emu.transaction import Fault
+from smmu_emu.transaction import Fault, Transaction
 
 if TYPE_CHECKING:
+    from smmu_emu.memory import Stretches
     from smmu_emu.smmuv3.batch import Batch
 
 _SMMUEN = CR0.mask("SMMUEN")
@@ -109,6 +110,14 @@ class Smmuv3:
         from smmu_emu.smmuv3.batch import Batch
 
         return Batch(self.path, self.stages, self.tlb, self.memory)
+
+    def translate_range(self, example: Transaction, size: int) -> Stretches | None:
+        """Translate ``size`` bytes from an address on, page by page, where that is quick,
+        nothing faults and all of it is RAM: rows of (physical address, length).
+
+        None, and nothing has happened, otherwise.
+        """
+        return self.batch.translate_range(example, size)
 
     def _connect_registers(self) -> None:
         self.registers.intercept["CR0"] = self._write_cr0
