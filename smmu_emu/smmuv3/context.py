@@ -308,7 +308,8 @@ def _ste_stage2_problem(ste: STE, ids: IdRegisters) -> str | None:
     smallest, largest = ids.s2t0sz_limits(granule_lg2)
     if not smallest <= ste.S2T0SZ <= largest:
         return "STE.S2T0SZ is out of range"
-    if not _stage2_consistent(granule_lg2, ste.S2SL0, 64 - ste.S2T0SZ, bool(ids.extras.STT)):
+    consistent = _stage2_consistent(granule_lg2, ste.S2SL0, 64 - ste.S2T0SZ, bool(ids.extras.STT))
+    if not consistent or (ste.S2SL0 == 2 and ids.output_bits < _LEVEL0_OAS[granule_lg2]):
         return "STE.S2SL0 is inconsistent with S2T0SZ and S2TG"
     if ste.S2ENDI:
         return "STE.S2ENDI selects big-endian tables, which IDR0.TTENDIAN says are absent"
@@ -333,6 +334,10 @@ def _update_problem(prefix: str, access: int, dirty: int, ids: IdRegisters) -> s
     if dirty and supported < 2:
         return f"{prefix}HD is set though IDR0.HTTU is {supported}"
     return None
+
+
+_LEVEL0_OAS = {12: 44, 14: 42, 16: 44}
+"""Output sizes that S2SL0 2 asks for, by granule. Spec: DDI 0487 AArch64.S2InvalidSL."""
 
 
 def _stage2_start_level(granule_lg2: int, sl0: int) -> int:
