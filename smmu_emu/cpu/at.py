@@ -10,7 +10,7 @@ QEMU's of 2020 and not the architecture; where it differs:
 - the address bits of a block's descriptor below the block's size are taken for address bits;
 - T0SZ and T1SZ outside 16 to 39 are clamped; a reserved TG1 means 4 KiB.
 
-Reference: DDI 0487 C5.5 (AT), D24.2.130 (PAR_EL1).
+Reference: DDI 0487 C5.4 (AT), D24.2 (PAR_EL1), D8.15 (fault kinds and levels).
 """
 
 from __future__ import annotations

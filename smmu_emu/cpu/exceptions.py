@@ -3,8 +3,7 @@
 
 IRQs are not here: the engine takes them by itself (as virtual IRQs, which EL1 cannot tell apart).
 
-Reference: DDI 0487 D1.3 (taking an exception: AArch64.TakeException), D1.3.1.6 (vector offsets),
-D24.2.36 (ESR_EL1).
+Reference: DDI 0487 D1.4.2 (entry), D1.4.1.6 (vectors), J1.1 AArch64.TakeException, D24.2 (ESR_EL1).
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
 The engine tells the physical address; the instruction tells the virtual one. Nothing of the
 instruction may stay: some of them go on for a while after a store that nobody took.
 
-Reference: DDI 0487 D1.3.2 (external aborts), D24.2.36 (ISS of a data abort).
+Reference: DDI 0487 D1.4.2.1 (FAR and FnV of external aborts), D24.2 (ESR_EL1, data aborts).
 """
 
 from __future__ import annotations

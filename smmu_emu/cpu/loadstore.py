@@ -4,7 +4,7 @@
 The engine splits what the guest asked for (64-bit accesses into halves, misaligned ones into
 pieces), and tells physical addresses where a fault wants virtual ones. The instruction knows both.
 
-Reference: DDI 0487 C4.1.94 (Loads and Stores), C4.1.93 (System instructions, for DC ZVA).
+Reference: DDI 0487 C4.1 (encodings of loads and stores), C5.3 (DC ZVA).
 Left out: SVE, memory tagging, the MOPS copies and pointer-authenticated loads; `decode` answers
 None for those, as for every instruction that does not touch memory.
 """

@@ -11,7 +11,7 @@ does DC ZVA. Where a window is mapped as Normal memory, a misaligned access arri
 odd offset, if it stays inside the window, and is an external abort otherwise. Accesses of 128 bits
 arrive as two of 64.
 
-Reference: DDI 0487 B2.10 (Device memory), D8.15.3 (MMU faults: alignment).
+Reference: DDI 0487 B2.10.2 (Device memory), B2.8.2 (alignment of data accesses).
 """
 
 from __future__ import annotations

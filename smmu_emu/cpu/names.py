@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """System registers by name: their encodings op0, op1, CRn, CRm, op2.
 
-Reference: DDI 0487 C5.3 and D19.
+Reference: DDI 0487 C5.1 (the encoding space), D24.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@
   ignore writes, and so does MDSCR_EL1 apart from keeping its value; use is reported.
 - The performance monitors, absent as the ID registers say: undefined.
 
-Reference: DDI 0487 D12.2, D19 (the registers), C5.3 (encodings), D2 (debug).
+Reference: DDI 0487 D12.2 (timer), D24 (registers and their encodings), D2 (debug).
 """
 
 from __future__ import annotations

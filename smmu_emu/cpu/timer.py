@@ -4,7 +4,7 @@
 Both counters are the machine's clock at 62.5 MHz; CNTVOFF_EL2 is zero, so they agree. Each timer
 drives its output line, a level: CNTx_CTL.ENABLE, not IMASK, and the compare value reached.
 
-Reference: DDI 0487 D12. Left out: the event stream, EL2 and EL3 timers, CNTPOFF.
+Reference: DDI 0487 D12.2. Left out: the event stream, EL2 and EL3 timers, CNTPOFF.
 """
 
 from __future__ import annotations

@@ -27,10 +27,10 @@ class Deviation(NamedTuple):
     outcome: Outcome
 
 
-OUTSIDE_RAM = "DDI 0487 D8.15.2: a walk that nobody answers is an external abort"
-NO_BLOCK_HERE = "DDI 0487 D8.3.1: a block descriptor where the granule has none is invalid"
-BEYOND_IPS = "DDI 0487 D8.15.4: an address beyond IPS is an Address size fault"
-BLOCK_RES0 = "DDI 0487 D8.3.1: bits below a block's address are RES0"
+OUTSIDE_RAM = "DDI 0487 D8.15.1.3: a walk that nobody answers is an external abort"
+NO_BLOCK_HERE = "DDI 0487 D8.3.1.2: a block descriptor where the granule has none is invalid"
+BEYOND_IPS = "DDI 0487 D8.15.1.2: an address beyond IPS is an Address size fault"
+BLOCK_RES0 = "DDI 0487 D8.3.1.2: bits below a block's address are RES0"
 NAMES = (OUTSIDE_RAM, NO_BLOCK_HERE, BEYOND_IPS, BLOCK_RES0)
 
 
