@@ -153,7 +153,7 @@ def _writable_masks(ids: IdRegisters) -> dict[str, int]:
         for source in ("GERROR", "EVENTQ"):
             msi[f"{source}_IRQ_CFG0"] = IRQ_CFG0.mask("ADDR") & address
             msi[f"{source}_IRQ_CFG1"] = 0xFFFF_FFFF
-            msi[f"{source}_IRQ_CFG2"] = IRQ_CFG2.mask()
+            msi[f"{source}_IRQ_CFG2"] = IRQ_CFG2.mask("MEMATTR", "SH")
         errors += ["MSI_CMDQ_ABT_ERR", "MSI_EVENTQ_ABT_ERR", "MSI_GERROR_ABT_ERR"]
     return msi | {
         "CR0": CR0.mask("SMMUEN", "EVENTQEN", "CMDQEN"),

@@ -96,6 +96,29 @@ class TlbInvalidate(Word, bits=128):
     Address = Address(127, 76)
 
 
+class AtcInvalidate(Word, bits=128):
+    """ATC_INV. Spec: 4.5.1."""
+
+    Opcode = Bits(7, 0)
+    Global = Bits(9)
+    SSV = Bits(11)
+    SubstreamID = Bits(31, 12)
+    StreamID = Bits(63, 32)
+    Size = Bits(69, 64)
+    Address = Address(127, 76)
+
+
+class PriResponse(Word, bits=128):
+    """PRI_RESP. Spec: 4.5.2."""
+
+    Opcode = Bits(7, 0)
+    SSV = Bits(11)
+    SubstreamID = Bits(31, 12)
+    StreamID = Bits(63, 32)
+    PRGIndex = Bits(72, 64)
+    Resp = Bits(77, 76)
+
+
 class Resume(Word, bits=128):
     """RESUME; STALL_TERM uses its head. Spec: 4.7.1, 4.7.2."""
 

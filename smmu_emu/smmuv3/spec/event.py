@@ -84,6 +84,21 @@ class IpaEventRecord(Word, bits=256):
     IPA = Address(247, 204)
 
 
+class BadRequestRecord(Word, bits=256):
+    """F_BAD_ATS_TREQ: what a translation request asked for, before overrides. Spec: 7.3.6."""
+
+    Number = Bits(7, 0)
+    SSV = Bits(11)
+    SubstreamID = Bits(31, 12)
+    StreamID = Bits(63, 32)
+    Span = Bits(67, 64)
+    Priv = Bits(92)
+    X = Bits(93)
+    W = Bits(94)
+    R = Bits(95)
+    InputAddr = Address(191, 140)
+
+
 _FETCH = ("SSV", "SubstreamID", "StreamID", "FetchAddr")
 _PLAIN = ("SSV", "SubstreamID", "StreamID")
 _TRANSLATION = (
@@ -96,6 +111,7 @@ FIELDS_OF: dict[int, tuple[str, ...]] = {
     EventCode.F_STE_FETCH: _FETCH,
     EventCode.C_BAD_STE: _PLAIN,
     EventCode.F_STREAM_DISABLED: ("StreamID",),
+    EventCode.F_TRANSL_FORBIDDEN: ("StreamID", "RnW", "InputAddr"),
     EventCode.C_BAD_SUBSTREAMID: ("SubstreamID", "StreamID"),
     EventCode.F_CD_FETCH: _FETCH,
     EventCode.C_BAD_CD: _PLAIN,
@@ -108,4 +124,7 @@ FIELDS_OF: dict[int, tuple[str, ...]] = {
     EventCode.F_ACCESS: _TRANSLATION,
     EventCode.F_PERMISSION: (*_TRANSLATION, "TTRnW"),
 }
-"""Fields that each kind of record carries besides its number; all other bits are zero."""
+"""Fields that each kind of record carries besides its number; all other bits are zero.
+
+F_BAD_ATS_TREQ has a layout of its own, `BadRequestRecord`.
+"""

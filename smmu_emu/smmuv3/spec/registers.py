@@ -195,10 +195,11 @@ class IRQ_CFG0(Word, bits=64):  # noqa: N801
 
 
 class IRQ_CFG2(Word, bits=32):  # noqa: N801
-    """Attributes of an MSI. Spec: 6.3.23."""
+    """Attributes of an MSI; LO is in PRIQ_IRQ_CFG2 only. Spec: 6.3.23, 6.3.36."""
 
     MEMATTR = Bits(3, 0)
     SH = Bits(5, 4)
+    LO = Bits(31)
 
 
 class Register(NamedTuple):

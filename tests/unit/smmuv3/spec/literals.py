@@ -250,6 +250,32 @@ EVENT: Masks = {  # 7.3; FetchAddr in records of aborted fetches, IPA in those o
     "IPA": (3, 0x00FF_FFFF_FFFF_F000),
 }
 
+BAD_REQUEST: Masks = {  # 7.3.6
+    "Number": (0, 0x0000_0000_0000_00FF),
+    "SSV": (0, 0x0000_0000_0000_0800),
+    "SubstreamID": (0, 0x0000_0000_FFFF_F000),
+    "StreamID": (0, 0xFFFF_FFFF_0000_0000),
+    "Span": (1, 0x0000_0000_0000_000F),
+    "Priv": (1, 0x0000_0000_1000_0000),
+    "X": (1, 0x0000_0000_2000_0000),
+    "W": (1, 0x0000_0000_4000_0000),
+    "R": (1, 0x0000_0000_8000_0000),
+    "InputAddr": (2, 0xFFFF_FFFF_FFFF_F000),
+}
+
+PAGE_REQUEST: Masks = {  # 8
+    "StreamID": (0, 0x0000_0000_FFFF_FFFF),
+    "SubstreamID": (0, 0x000F_FFFF_0000_0000),
+    "Priv": (0, 0x0400_0000_0000_0000),
+    "X": (0, 0x0800_0000_0000_0000),
+    "R": (0, 0x1000_0000_0000_0000),
+    "W": (0, 0x2000_0000_0000_0000),
+    "Last": (0, 0x4000_0000_0000_0000),
+    "SSV": (0, 0x8000_0000_0000_0000),
+    "PRGIndex": (1, 0x0000_0000_0000_01FF),
+    "Address": (1, 0xFFFF_FFFF_FFFF_F000),
+}
+
 OPCODES = {  # 4.1.1
     "PREFETCH_CONFIG": 0x01,
     "PREFETCH_ADDR": 0x02,

@@ -11,7 +11,7 @@ import inspect
 import pytest
 
 from smmu_emu.bits import Address, Word
-from smmu_emu.smmuv3.spec import cd, command, event, registers, ste
+from smmu_emu.smmuv3.spec import cd, command, event, page_request, registers, ste
 from tests.unit.smmuv3.spec import literals
 
 STRUCTURES: dict[type[Word], literals.Masks] = {
@@ -26,6 +26,8 @@ STRUCTURES: dict[type[Word], literals.Masks] = {
     command.Sync: literals.SYNC,
     event.EventRecord: literals.EVENT,
     event.IpaEventRecord: literals.EVENT,
+    event.BadRequestRecord: literals.BAD_REQUEST,
+    page_request.PageRequestRecord: literals.PAGE_REQUEST,
 }
 for _name, _masks in (
     ("AtcInvalidate", literals.ATC_INV),
@@ -36,7 +38,15 @@ for _name, _masks in (
     if (_command := getattr(command, _name, None)) is not None:
         STRUCTURES[_command] = _masks
 
-SIZES = {"L1STD": 8, "STE": 64, "L1CD": 8, "CD": 64, "EventRecord": 32, "IpaEventRecord": 32}
+SIZES = {
+    "L1STD": 8,
+    "STE": 64,
+    "L1CD": 8,
+    "CD": 64,
+    "EventRecord": 32,
+    "IpaEventRecord": 32,
+    "BadRequestRecord": 32,
+}
 COMMAND_BYTES = 16
 
 
@@ -51,7 +61,7 @@ def _words_of(*modules: object) -> list[type[Word]]:
 
 STRUCTURE_FIELDS = [
     pytest.param(word, name, id=f"{word.__name__}.{name}")
-    for word in _words_of(ste, cd, command, event)
+    for word in _words_of(ste, cd, command, event, page_request)
     for name in word.FIELDS
 ]
 REGISTER_FIELDS = [
@@ -98,7 +108,9 @@ def test_field_of_register_lies_where_the_text_says(word: type[Word], name: str)
     assert getattr(word(((1 << word.BITS) - 1) & ~mask), name) == 0
 
 
-@pytest.mark.parametrize("word", _words_of(ste, cd, command, event), ids=lambda w: w.__name__)
+@pytest.mark.parametrize(
+    "word", _words_of(ste, cd, command, event, page_request), ids=lambda w: w.__name__
+)
 def test_structure_has_the_size_that_the_text_gives(word: type[Word]) -> None:
     assert 8 * SIZES.get(word.__name__, COMMAND_BYTES) == word.BITS
 
