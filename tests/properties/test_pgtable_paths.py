@@ -89,9 +89,16 @@ def calls(setup: Setup) -> st.SearchStrategy[list[Call]]:
     if setup.cfg.quirks & Quirk.ARM_TTBR1:
         low = (1 << 64) - (1 << setup.cfg.ias)
 
-    def call(kind: str, size: int, block: int, page: int, count: int, prot: int) -> Call:
+    top, out = 1 << setup.cfg.ias, 1 << setup.cfg.oas
+
+    def call(kind: str, size: int, block: int, page: int, count: int, prot: int, odd: int) -> Call:
         iova = low + block * sizes[-1] + (page * size if size != sizes[-1] else 0)
-        return kind, iova, page * size, size, count, prot
+        paddr = page * size
+        if odd == 1:
+            paddr = out - page * size  # runs over the end, or starts at it
+        elif odd == 2:
+            iova = low + top - page * size & (1 << 64) - 1
+        return kind, iova, paddr, size, count, prot
 
     one = st.builds(
         call,
@@ -101,6 +108,7 @@ def calls(setup: Setup) -> st.SearchStrategy[list[Call]]:
         st.one_of(st.integers(0, 5), st.integers(505, 513)),
         st.one_of(st.just(1), st.integers(0, 600)),
         st.sampled_from([R, W, RW, RW | 4, 0]),
+        st.integers(0, 9),
     )
     return st.lists(one, min_size=1, max_size=25)
 
@@ -131,6 +139,74 @@ def test_the_short_way_through_a_call_equals_the_checked_one(
     slow.table.close()
     assert fast.taken() == slow.taken()
     assert fast.used == slow.used == 0
+
+
+V7S = [
+    Setup("ARM_V7S", cfg(0x1111000, ias=32, oas=32)),
+    Setup("ARM_V7S", cfg(0x1111000, ias=32, oas=32, coherent_walk=False)),
+    Setup("ARM_V7S", cfg(0x1111000, ias=34, oas=35, quirks=Quirk.ARM_MTK_EXT | Quirk.NO_PERMS)),
+]
+
+
+@pytest.mark.parametrize("setup", V7S, ids=str)
+@quick
+@given(data=st.data())
+def test_a_short_descriptor_call_equals_its_pages_one_by_one(
+    setup: Setup, data: st.DataObject
+) -> None:
+    whole, parts = (Watched(setup.fmt, setup.cfg) for _ in range(2))
+    ends = 1 << setup.cfg.ias, 1 << setup.cfg.oas
+    for kind, iova, paddr, size, pages, prot in data.draw(calls(setup)):
+        count = min(pages, (ends[0] - iova) // size, (ends[1] - paddr) // size)
+        if kind == "look" or count < 1:
+            continue
+        done = 0
+        if kind == "map":
+            ret = 0
+            while not ret and done < count * size:
+                ret, mapped = parts.table.map_pages(iova + done, paddr + done, size, 1, prot)
+                done += mapped
+            assert whole.table.map_pages(iova, paddr, size, count, prot) == (ret, done)
+        else:
+            gather = IotlbGather() if kind == "unmap" else None
+            while done < count * size:
+                step = parts.table.unmap_pages(iova + done, size, 1, gather)
+                if not step:
+                    break
+                done += step
+            assert whole.table.unmap_pages(iova, size, count, gather) == done
+        assert whole.taken() == parts.taken()
+        assert contents(whole) == contents(parts)
+
+
+@pytest.mark.parametrize("setup", [setup for setup in SETUPS if "DART" in setup.fmt], ids=str)
+@quick
+@given(data=st.data())
+def test_a_dart_call_equals_its_pages_one_by_one(setup: Setup, data: st.DataObject) -> None:
+    whole, parts = (Watched(setup.fmt, setup.cfg) for _ in range(2))
+    for kind, iova, paddr, size, count, prot in data.draw(calls(setup)):
+        if kind == "look" or not count:
+            continue
+        if kind == "map":
+            ret, mapped = whole.table.map_pages(iova, paddr, size, count, prot)
+            if ret:
+                return  # a long call checks all of its entries first
+            for at in range(0, mapped, size):
+                assert parts.table.map_pages(iova + at, paddr + at, size, 1, prot) in (
+                    (0, size),
+                    (-34, 0),
+                )
+            if paddr + mapped > 1 << setup.cfg.oas:
+                return
+        else:
+            unmapped = whole.table.unmap_pages(iova, size, count, IotlbGather())
+            for at in range(0, unmapped, size):
+                assert parts.table.unmap_pages(iova + at, size, 1, IotlbGather()) == size
+            if unmapped < count * size:
+                whole.events = [event for event in whole.events if event[0] != "warn"]
+                whole.tlb.events = whole.events  # type: ignore[assignment]
+        assert whole.taken() == parts.taken()
+        assert contents(whole) == contents(parts)
 
 
 BULK = [
