@@ -11,8 +11,10 @@ architecture.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 from smmu_emu.bits import Bits, Word
+from smmu_emu.devices.register_block import RW, R, W
 from smmu_emu.devices.reporter import Report, ignore
 
 INTERRUPTS = 288
@@ -32,6 +34,49 @@ class GICD_CTLR(Word, bits=32):  # noqa: N801 - the architecture's name
     EnableGrp1 = Bits(1)
 
 
+class Range(NamedTuple):
+    """Registers of one kind: from offset ``first`` to before ``end``, and who may do what."""
+
+    name: str
+    first: int
+    end: int
+    access: int
+
+
+RANGES = (
+    Range("CTLR", 0x000, 0x004, RW),
+    Range("TYPER", 0x004, 0x008, R),
+    Range("IIDR", 0x008, 0x00C, R),
+    Range("IGROUPR", 0x080, 0x100, RW),
+    Range("ISENABLER", 0x100, 0x180, RW),
+    Range("ICENABLER", 0x180, 0x200, RW),
+    Range("ISPENDR", 0x200, 0x280, RW),
+    Range("ICPENDR", 0x280, 0x300, RW),
+    Range("ISACTIVER", 0x300, 0x380, RW),
+    Range("ICACTIVER", 0x380, 0x400, RW),
+    Range("IPRIORITYR", 0x400, 0x800, RW),
+    Range("ITARGETSR", 0x800, 0xC00, R),
+    Range("ICFGR", 0xC00, 0xD00, RW),
+    Range("SGIR", 0xF00, 0xF04, W),
+    Range("CPENDSGIR", 0xF10, 0xF20, RW),
+    Range("SPENDSGIR", 0xF20, 0xF30, RW),
+    Range("PIDR", 0xFD0, 0x1000, R),
+)
+"""IHI 0048 table 4-1. Reads of what cannot be read give 0, writes of the rest are ignored."""
+
+_RANGE_OF_WORD = {word: each for each in RANGES for word in range(each.first, each.end, 4)}
+
+TYPER = INTERRUPTS // 32 - 1
+IIDR = 0x0000_043B
+IDENTIFICATION = sum(
+    byte << 32 * n for n, byte in enumerate(bytes.fromhex("04000000 90b42b00 0df005b1"))
+)
+"""The words from 0xFD0, a byte each: an Arm GICv2, as QEMU shows it."""
+
+_SET_BY = {"ISENABLER": "enabled", "ISPENDR": "pending", "ISACTIVER": "active"}
+_CLEARED_BY = {"ICENABLER": "enabled", "ICPENDR": "pending", "ICACTIVER": "active"}
+
+
 class Distributor:
     """State of every interrupt, and which of them wants the core most. Spec: 4.3.
 
@@ -44,15 +89,6 @@ class Distributor:
         self.control = 0
         self.sets = dict.fromkeys(("group1", "enabled", "pending", "active", "edge", "level"), 0)
         self.priority = bytearray(INTERRUPTS)
-        self._ranges = {
-            0x080: ("group1", self._assign),
-            0x100: ("enabled", self._set),
-            0x180: ("enabled", self._clear),
-            0x200: ("pending", self._set),
-            0x280: ("pending", self._clear),
-            0x300: ("active", self._set),
-            0x380: ("active", self._clear),
-        }
         self.reset()
 
     def reset(self) -> None:
@@ -99,119 +135,81 @@ class Distributor:
         """Active no more; level-sensitive interrupts whose wire is still up are pending again."""
         self.sets["active"] &= ~(1 << number)
 
-    # -- registers; every one of them may be accessed bytewise
+    # -- registers: ``at`` is a byte's place in its range, and any size may begin there
 
     def read(self, offset: int, size: int) -> int:
         """A read by software."""
-        base = offset & ~0x7F
-        if base in self._ranges:
-            name = self._ranges[base][0]
-            bits = self.all_pending() if name == "pending" else self.sets[name]
-            return bits >> 8 * (offset - base) & (1 << 8 * size) - 1
-        if 0x400 <= offset < 0x800:
-            return int.from_bytes(self.priority[offset - 0x400 : offset - 0x400 + size], "little")
-        if 0xC00 <= offset < 0xD00:
-            return _spread(self.sets["edge"] >> 4 * (offset - 0xC00), 4 * size) << 1
-        if 0xF10 <= offset < 0xF30:
-            return self._pending_sgis(offset, size)
-        return self._read_plain(offset, size)
+        place = _RANGE_OF_WORD.get(offset & ~3)
+        if place is None:
+            self.report(offset, "read")
+            return 0
+        return _READERS[place.name](self, offset - place.first, size) & (1 << 8 * size) - 1
 
     def write(self, offset: int, size: int, value: int) -> None:
         """A write by software."""
-        value &= (1 << 8 * size) - 1
-        base = offset & ~0x7F
-        if base in self._ranges:
-            name, change = self._ranges[base]
-            change(name, value << 8 * (offset - base) & _ALL, 8 * (offset - base), 8 * size)
-        elif 0x400 <= offset < 0x800:
-            self._write_priorities(offset - 0x400, value.to_bytes(size, "little"))
-        elif 0xC00 <= offset < 0xD00:
-            shift, count = 4 * (offset - 0xC00), 4 * size
-            self._assign("edge", _gather(value >> 1, count) << shift & _ALL, shift, count)
-            self.sets["edge"] |= _SGIS
-        elif offset == 0xF00:
-            self._generate(value)
-        elif 0xF10 <= offset < 0xF30:
-            self._write_pending_sgis(offset, value.to_bytes(size, "little"))
-        elif offset == 0x000:
-            self.control = value & GICD_CTLR.mask()
-        elif not 0x800 <= offset < 0xC00 and offset & ~3 not in _IDENTIFICATION:
+        place = _RANGE_OF_WORD.get(offset & ~3)
+        if place is None:
             self.report(offset, "write")
-        self.changed()
+            return
+        writer = _WRITERS.get(place.name) if place.access & W else None
+        if writer is not None:
+            writer(self, offset - place.first, size, value & (1 << 8 * size) - 1)
+            self.changed()
 
-    def _read_plain(self, offset: int, size: int) -> int:
-        word = offset & ~3
-        if word == 0x000:
-            value = self.control
-        elif word in _IDENTIFICATION:
-            value = _IDENTIFICATION[word]
-        else:
-            value = 0
-            if not 0x800 <= offset < 0xC00 and word != 0xF00:  # targets, write-only SGIR
-                self.report(offset, "read")
-        return value >> 8 * (offset - word) & (1 << 8 * size) - 1
+    def _write_control(self, at: int, _: int, value: int) -> None:
+        if at == 0:
+            self.control = value & GICD_CTLR.mask()
 
-    # -- the kinds of writes to sets of interrupts: bits in place, and the range they came in
+    def _assign(self, name: str, at: int, size: int, value: int) -> None:
+        """Some bytes of a set get a new value."""
+        window = (1 << 8 * size) - 1 << 8 * at
+        self.sets[name] = (self.sets[name] & ~window | value << 8 * at) & _ALL
 
-    def _set(self, name: str, bits: int, _: int, __: int) -> None:
-        if name == "pending":
-            bits &= ~_SGIS  # GICD_SPENDSGIR is for those (4.3.7)
-        self.sets[name] |= bits
+    def _set(self, name: str, at: int, value: int) -> None:
+        """Bits become 1. What pends of SGIs is GICD_SPENDSGIR's business (4.3.7)."""
+        excepted = _SGIS if name == "pending" else 0
+        self.sets[name] |= value << 8 * at & _ALL & ~excepted
 
-    def _clear(self, name: str, bits: int, _: int, __: int) -> None:
-        if name != "active":
-            bits &= ~_SGIS
-        self.sets[name] &= ~bits
+    def _clear(self, name: str, at: int, value: int) -> None:
+        """Bits become 0; SGIs stay enabled, and GICD_CPENDSGIR ends their pending."""
+        excepted = 0 if name == "active" else _SGIS
+        self.sets[name] &= ~(value << 8 * at & ~excepted)
 
-    def _assign(self, name: str, bits: int, shift: int, count: int) -> None:
-        window = (1 << count) - 1 << shift
-        self.sets[name] = self.sets[name] & ~window | bits
+    def _read_priorities(self, at: int, size: int) -> int:
+        return int.from_bytes(self.priority[at : at + size], "little")
 
-    def _write_priorities(self, first: int, values: bytes) -> None:
-        room = max(0, INTERRUPTS - first)
-        self.priority[first : first + len(values[:room])] = values[:room]
+    def _write_priorities(self, at: int, size: int, value: int) -> None:
+        values = value.to_bytes(size, "little")[: max(0, INTERRUPTS - at)]
+        self.priority[at : at + len(values)] = values
+
+    def _read_edges(self, at: int, size: int) -> int:
+        return _spread(self.sets["edge"] >> 4 * at, 4 * size, 2) << 1
+
+    def _write_edges(self, at: int, size: int, value: int) -> None:
+        window = (1 << 4 * size) - 1 << 4 * at
+        edges = self.sets["edge"] & ~window | _gather(value >> 1, 4 * size) << 4 * at
+        self.sets["edge"] = edges & _ALL | _SGIS
 
     # -- software-generated interrupts; the only possible sender is core 0. Spec: 4.3.15 to 4.3.17
 
-    def _generate(self, value: int) -> None:
+    def _generate(self, at: int, _: int, value: int) -> None:
         to_self = {0: value >> 16 & 1, 2: 1}.get(value >> 24 & 3, 0)
-        if to_self:
+        if to_self and at == 0:
             self.sets["pending"] |= 1 << (value & 15)
 
-    def _pending_sgis(self, offset: int, size: int) -> int:
-        return _spread_bytes(self.sets["pending"] & _SGIS, offset & 15, size)
+    def _read_senders(self, at: int, size: int) -> int:
+        return _spread((self.sets["pending"] & _SGIS) >> at, size, 8)
 
-    def _write_pending_sgis(self, offset: int, senders: bytes) -> None:
-        for number, sender in enumerate(senders, offset & 15):
+    def _write_senders(self, at: int, size: int, value: int, *, pend: bool) -> None:
+        for number, sender in enumerate(value.to_bytes(size, "little"), at):
             if sender & 1 and number < 16:
-                if offset < 0xF20:
-                    self.sets["pending"] &= ~(1 << number)
-                else:
-                    self.sets["pending"] |= 1 << number
+                self.sets["pending"] &= ~(1 << number)
+                self.sets["pending"] |= pend << number
 
 
-_IDENTIFICATION = {
-    0x004: INTERRUPTS // 32 - 1,
-    0x008: 0x0000_043B,
-    0xFD0: 0x04,
-    0xFD4: 0x00,
-    0xFD8: 0x00,
-    0xFDC: 0x00,
-    0xFE0: 0x90,
-    0xFE4: 0xB4,
-    0xFE8: 0x2B,
-    0xFEC: 0x00,
-    0xFF0: 0x0D,
-    0xFF4: 0xF0,
-    0xFF8: 0x05,
-    0xFFC: 0xB1,
-}
-"""GICD_TYPER, GICD_IIDR and the identification of an Arm GICv2, as QEMU shows them."""
-
-
-def _spread(bits: int, count: int) -> int:
-    """Bit n of ``count`` bits moves to bit 2n."""
-    return sum((bits >> n & 1) << 2 * n for n in range(count))
+def _spread(bits: int, count: int, stride: int) -> int:
+    """Bit n of ``count`` bits moves to bit ``stride`` * n."""
+    return sum((bits >> n & 1) << stride * n for n in range(count))
 
 
 def _gather(value: int, count: int) -> int:
@@ -219,6 +217,46 @@ def _gather(value: int, count: int) -> int:
     return sum((value >> 2 * n & 1) << n for n in range(count))
 
 
-def _spread_bytes(bits: int, first: int, count: int) -> int:
-    """Bit ``first`` + n moves to bit 8n."""
-    return sum((bits >> first + n & 1) << 8 * n for n in range(count))
+Reader = Callable[[Distributor, int, int], int]
+Writer = Callable[[Distributor, int, int, int], None]
+
+
+def _set_reader(name: str) -> Reader:
+    if name == "pending":
+        return lambda distributor, at, _: distributor.all_pending() >> 8 * at
+    return lambda distributor, at, _: distributor.sets[name] >> 8 * at
+
+
+def _setter(name: str) -> Writer:
+    return lambda distributor, at, _, value: distributor._set(name, at, value)
+
+
+def _clearer(name: str) -> Writer:
+    return lambda distributor, at, _, value: distributor._clear(name, at, value)
+
+
+_READERS: dict[str, Reader] = {
+    "CTLR": lambda distributor, at, _: distributor.control >> 8 * at,
+    "TYPER": lambda _, at, __: TYPER >> 8 * at,
+    "IIDR": lambda _, at, __: IIDR >> 8 * at,
+    "IPRIORITYR": Distributor._read_priorities,
+    "ITARGETSR": lambda _, __, ___: 0,
+    "ICFGR": Distributor._read_edges,
+    "SGIR": lambda _, __, ___: 0,
+    "CPENDSGIR": Distributor._read_senders,
+    "SPENDSGIR": Distributor._read_senders,
+    "PIDR": lambda _, at, __: IDENTIFICATION >> 8 * at,
+    **{register: _set_reader(name) for register, name in (_SET_BY | _CLEARED_BY).items()},
+    "IGROUPR": _set_reader("group1"),
+}
+_WRITERS: dict[str, Writer] = {
+    "CTLR": Distributor._write_control,
+    "IPRIORITYR": Distributor._write_priorities,
+    "ICFGR": Distributor._write_edges,
+    "SGIR": Distributor._generate,
+    "CPENDSGIR": lambda d, at, size, value: d._write_senders(at, size, value, pend=False),
+    "SPENDSGIR": lambda d, at, size, value: d._write_senders(at, size, value, pend=True),
+    **{register: _setter(name) for register, name in _SET_BY.items()},
+    **{register: _clearer(name) for register, name in _CLEARED_BY.items()},
+    "IGROUPR": lambda d, at, size, value: d._assign("group1", at, size, value),
+}

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from smmu_emu.memory import PhysicalMemory
 from smmu_emu.port import DmaPort, MemoryPort
 from smmu_emu.transaction import Attributes, Fault, Transaction, Translation
@@ -22,6 +24,14 @@ class Shift:
         if transaction.iova >> 12 in self.bad:
             return Fault(0x10, transaction)
         return Translation(BASE + transaction.iova, 12, Attributes(0xFF, 3))
+
+    def submit(
+        self, transaction: Transaction, answer: Callable[[Translation | Fault], None]
+    ) -> Translation | Fault:
+        return self.translate(transaction)
+
+    def translate_range(self, example: Transaction, size: int) -> None:
+        return None
 
 
 def make(*bad: int) -> tuple[PhysicalMemory, Shift, DmaPort]:

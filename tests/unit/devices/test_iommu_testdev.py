@@ -6,6 +6,8 @@ The literals were seen on QEMU 11.1 through its qtest socket, but for the end of
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from smmu_emu.devices.iommu_testdev import PATIENCE, IommuTestdev
@@ -30,6 +32,14 @@ class Offset:
         if transaction.iova >= 0x8000_0000:
             return Fault(0x10, transaction)
         return Translation(transaction.iova + 0x1000, 12, Attributes(0xFF, 3))
+
+    def submit(
+        self, transaction: Transaction, answer: Callable[[Translation | Fault], None]
+    ) -> Translation | Fault:
+        return self.translate(transaction)
+
+    def translate_range(self, example: Transaction, size: int) -> None:
+        return None
 
 
 class Rig:
