@@ -163,7 +163,7 @@ RULES = [
     ("s2", {"OAS": 6}, {"S2TTB": 1 << 48, "S2PS": 6}, False, "5.2 S2TTB, 48 bits at 4K"),
     ("s2", {"OAS": 6}, {"S2TTB": 1 << 48, "S2PS": 6, "S2TG": 1}, True, "5.2 S2TTB, 64K"),
     ("nested", {}, {"S2TTB": 0x1000_0000_0000}, False, "5.2 S2TTB"),
-    ("s1", {}, {"S2TTB": 0x00FF_FFFF_FFFF_FFF0}, True, "5.2 S2TTB, stage 2 off"),
+    ("s1", {}, {"S2TTB": 0x000F_FFFF_FFFF_FFF0}, True, "5.2 S2TTB, stage 2 off"),
     # S2HA, S2HD
     ("s2", {}, {"S2HA": 1}, False, "5.2 S2HA, HTTU 0"),
     ("s2", {}, {"S2HD": 1}, False, "5.2 S2HD, HTTU 0"),
