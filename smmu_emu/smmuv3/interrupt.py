@@ -15,10 +15,13 @@ from smmu_emu.smmuv3.spec.registers import GERROR, IRQ_CFG0, IRQ_CTRL
 
 CMDQ_ERR = GERROR.mask("CMDQ_ERR")
 EVENTQ_ABT_ERR = GERROR.mask("EVENTQ_ABT_ERR")
+PRIQ_ABT_ERR = GERROR.mask("PRIQ_ABT_ERR")
 _GERROR_IRQEN = IRQ_CTRL.mask("GERROR_IRQEN")
 _EVENTQ_IRQEN = IRQ_CTRL.mask("EVENTQ_IRQEN")
+_PRIQ_IRQEN = IRQ_CTRL.mask("PRIQ_IRQEN")
 _MSI_CMDQ_ABT_ERR = GERROR.mask("MSI_CMDQ_ABT_ERR")
 _MSI_EVENTQ_ABT_ERR = GERROR.mask("MSI_EVENTQ_ABT_ERR")
+_MSI_PRIQ_ABT_ERR = GERROR.mask("MSI_PRIQ_ABT_ERR")
 _MSI_GERROR_ABT_ERR = GERROR.mask("MSI_GERROR_ABT_ERR")
 
 
@@ -41,6 +44,11 @@ class Interrupts:
         """The event queue went from empty to non-empty."""
         if self.registers.values["IRQ_CTRLACK"] & _EVENTQ_IRQEN:
             self._signal(self.eventq, "EVENTQ", _MSI_EVENTQ_ABT_ERR)
+
+    def pages_requested(self) -> None:
+        """The PRI queue has what PRIQ_IRQ_CFG2.LO says is worth an interrupt (6.3.36)."""
+        if self.registers.values["IRQ_CTRLACK"] & _PRIQ_IRQEN:
+            self._signal(self.priq, "PRIQ", _MSI_PRIQ_ABT_ERR)
 
     def sync_completed(self, address: int, data: int) -> None:
         """A CMD_SYNC asked for an interrupt; there is no enable for it (4.7.3)."""

@@ -11,6 +11,7 @@ from smmu_emu.port import MemoryPort
 from smmu_emu.smmuv3.register_file import RegisterFile
 from smmu_emu.smmuv3.spec.command import COMMAND_SIZE
 from smmu_emu.smmuv3.spec.event import EVENT_SIZE
+from smmu_emu.smmuv3.spec.page_request import PAGE_REQUEST_SIZE
 from smmu_emu.smmuv3.spec.registers import QUEUE_BASE
 
 OVERFLOW = 1 << 31
@@ -99,11 +100,14 @@ class CommandQueue(Queue):
         self._advance(self.cons_name)
 
 
-class EventQueue(Queue):
-    """The queue whose producer is the SMMU."""
+class OutputQueue(Queue):
+    """A queue whose producer is the SMMU."""
 
-    def __init__(self, registers: RegisterFile, port: MemoryPort) -> None:
-        super().__init__(registers, port, "EVENTQ", EVENT_SIZE, registers.ids.sizes.EVENTQS)
+    @property
+    def overflowed(self) -> bool:
+        """Whether a loss awaits its acknowledge. Spec: 7.4, 8.1."""
+        values = self.registers.values
+        return bool((values[self.prod_name] ^ values[self.cons_name]) & OVERFLOW)
 
     def write(self, record: bytes) -> bool:
         """Put a record into the free slot at the write index; False if memory aborted it.
@@ -117,6 +121,19 @@ class EventQueue(Queue):
 
     def overflow(self) -> None:
         """Note that a record was lost, unless an earlier loss awaits its acknowledge. Spec: 7.4."""
-        values = self.registers.values
-        if not (values[self.prod_name] ^ values[self.cons_name]) & OVERFLOW:
-            values[self.prod_name] ^= OVERFLOW
+        if not self.overflowed:
+            self.registers.values[self.prod_name] ^= OVERFLOW
+
+
+class EventQueue(OutputQueue):
+    """Where events are recorded."""
+
+    def __init__(self, registers: RegisterFile, port: MemoryPort) -> None:
+        super().__init__(registers, port, "EVENTQ", EVENT_SIZE, registers.ids.sizes.EVENTQS)
+
+
+class PriQueue(OutputQueue):
+    """Where page requests are recorded."""
+
+    def __init__(self, registers: RegisterFile, port: MemoryPort) -> None:
+        super().__init__(registers, port, "PRIQ", PAGE_REQUEST_SIZE, registers.ids.sizes.PRIQS)

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+from smmu_emu.bits import Word
 from smmu_emu.smmuv3.ids import IdRegisters
 from smmu_emu.smmuv3.spec.registers import (
     CR0,
@@ -119,6 +120,8 @@ _GUARDS = {
     "CMDQ_CONS": _CMDQEN,
     "EVENTQ_BASE": _EVENTQEN,
     "EVENTQ_PROD": _EVENTQEN,
+    "PRIQ_BASE": _PRIQEN,
+    "PRIQ_PROD": _PRIQEN,
 }
 """CR0 enables that make a register read-only while set or not yet acknowledged as clear."""
 
@@ -141,33 +144,56 @@ def _parts_of(register: Register) -> list[tuple[int, int, _Part]]:
 
 def _writable_masks(ids: IdRegisters) -> dict[str, int]:
     """Bits that exist and that software may write, by register; the others read as they are."""
+    has = ids.features
     address = (1 << ids.output_bits) - 1
     queue_base = (QUEUE_BASE.mask("ADDR") & address) | QUEUE_BASE.mask("LOG2SIZE", "HINT")
     strtab = (STRTAB_BASE.mask("ADDR") & address) | STRTAB_BASE.mask("RA")
     strtab_cfg = STRTAB_BASE_CFG.mask()
-    if not ids.features.ST_LEVEL:
+    if not has.ST_LEVEL:
         strtab_cfg = STRTAB_BASE_CFG.mask("LOG2SIZE")
-    msi = {}
-    errors = ["CMDQ_ERR", "EVENTQ_ABT_ERR"]
-    if ids.features.MSI:
-        for source in ("GERROR", "EVENTQ"):
-            msi[f"{source}_IRQ_CFG0"] = IRQ_CFG0.mask("ADDR") & address
-            msi[f"{source}_IRQ_CFG1"] = 0xFFFF_FFFF
-            msi[f"{source}_IRQ_CFG2"] = IRQ_CFG2.mask("MEMATTR", "SH")
-        errors += ["MSI_CMDQ_ABT_ERR", "MSI_EVENTQ_ABT_ERR", "MSI_GERROR_ABT_ERR"]
-    return msi | {
-        "CR0": CR0.mask("SMMUEN", "EVENTQEN", "CMDQEN"),
+    masks = {
+        "CR0": _existing(CR0, SMMUEN=1, EVENTQEN=1, CMDQEN=1, PRIQEN=has.PRI, ATSCHK=has.ATS),
         "CR1": CR1.mask(),
-        "CR2": CR2.mask("RECINVSID", *(["E2H"] if ids.features.Hyp else [])),
+        "CR2": _existing(CR2, RECINVSID=1, E2H=has.Hyp, REC_CFG_ATS=has.ATSRECERR),
         "GBPA": GBPA.mask(),
-        "IRQ_CTRL": IRQ_CTRL.mask("GERROR_IRQEN", "EVENTQ_IRQEN"),
-        "GERRORN": GERROR.mask(*errors),
+        "IRQ_CTRL": _existing(IRQ_CTRL, GERROR_IRQEN=1, EVENTQ_IRQEN=1, PRIQ_IRQEN=has.PRI),
+        "GERRORN": _error_mask(ids),
         "STRTAB_BASE": strtab,
         "STRTAB_BASE_CFG": strtab_cfg,
         "CMDQ_BASE": queue_base,
         "CMDQ_PROD": _INDEX,
         "CMDQ_CONS": _INDEX,
-        "EVENTQ_BASE": queue_base,
-        "EVENTQ_PROD": _INDEX | _OVERFLOW,
-        "EVENTQ_CONS": _INDEX | _OVERFLOW,
     }
+    for queue in ("EVENTQ", "PRIQ") if has.PRI else ("EVENTQ",):
+        masks[f"{queue}_BASE"] = queue_base
+        masks[f"{queue}_PROD"] = masks[f"{queue}_CONS"] = _INDEX | _OVERFLOW
+    for source in _message_sources(ids):
+        masks[f"{source}_IRQ_CFG0"] = IRQ_CFG0.mask("ADDR") & address
+        masks[f"{source}_IRQ_CFG1"] = 0xFFFF_FFFF
+        masks[f"{source}_IRQ_CFG2"] = _existing(IRQ_CFG2, MEMATTR=1, SH=1, LO=source == "PRIQ")
+    return masks
+
+
+def _existing(word: type[Word], **fields: int) -> int:
+    """Mask of the fields whose number is not 0."""
+    return sum(word.mask(name) for name, exists in fields.items() if exists)
+
+
+def _message_sources(ids: IdRegisters) -> tuple[str, ...]:
+    """Sources of messages that are configured by registers."""
+    if not ids.features.MSI:
+        return ()
+    return ("GERROR", "EVENTQ", "PRIQ") if ids.features.PRI else ("GERROR", "EVENTQ")
+
+
+def _error_mask(ids: IdRegisters) -> int:
+    has = ids.features
+    messages = {f"MSI_{source}_ABT_ERR": 1 for source in _message_sources(ids)}
+    return _existing(
+        GERROR,
+        CMDQ_ERR=1,
+        EVENTQ_ABT_ERR=1,
+        PRIQ_ABT_ERR=has.PRI,
+        MSI_CMDQ_ABT_ERR=has.MSI,
+        **messages,
+    )
