@@ -195,8 +195,10 @@ class Machine:
     def run(self, max_instructions: int | None = None) -> RunResult:
         """Run the image; go on where the last run stopped, if one did.
 
-        Raises: ConfigurationError if nothing was loaded or ``max_instructions`` is negative.
+        Raises: ConfigurationError if nothing was loaded, ``max_instructions`` is negative, or a run
+        is under way.
         """
+        self._check_stopped()
         image = self._placement.image
         if image is None:
             raise ConfigurationError("nothing to run: load an image first")
@@ -218,7 +220,11 @@ class Machine:
         self.board.uart.feed(data)
 
     def reset(self) -> None:
-        """Power off and on: as it was before the first run, images and blobs loaded."""
+        """Power off and on: as it was before the first run, images and blobs loaded.
+
+        Raises: ConfigurationError while a run is under way.
+        """
+        self._check_stopped()
         self.clock.reset()
         self.board.reset()
         for port in self.dma_ports:
@@ -229,7 +235,11 @@ class Machine:
         self._started = False
 
     def close(self) -> None:
-        """Free the core and its memory. Harmless when done already."""
+        """Free the core. Harmless when done already.
+
+        Raises: ConfigurationError while a run is under way.
+        """
+        self._check_stopped()
         self._closed = True
         if self._core is not None:
             self._core.close()
@@ -242,6 +252,10 @@ class Machine:
         self.close()
 
     # -- inside
+
+    def _check_stopped(self) -> None:
+        if self._running:
+            raise ConfigurationError("the machine runs: end that with core.request_exit first")
 
     def _make_core(self) -> Aarch64Core:
         if self._closed:

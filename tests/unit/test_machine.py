@@ -234,6 +234,16 @@ def test_bad_image_leaves_the_one_before() -> None:
         assert machine.run().status == 5
 
 
+@pytest.mark.parametrize("method", ["run", "reset", "close"])
+def test_machine_that_runs_is_not_run_reset_or_closed_by_its_devices(method: str) -> None:
+    with machine_with(program(MOV_X2_UART, MOV_W3_A, STR_W3_X2, *POWER_OFF)) as machine:
+        machine.console = lambda _: getattr(machine, method)()
+        with pytest.raises(ConfigurationError, match="the machine runs"):
+            machine.run()
+        machine.console = None
+        assert machine.run().kind is ExitKind.POWER_OFF
+
+
 def test_closed_machine() -> None:
     machine = machine_with(exit_with(0))
     machine.close()
