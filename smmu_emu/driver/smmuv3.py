@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from pgtable import TableMemory
 from smmu_emu.driver.domain import Domain
+from smmu_emu.driver.hitless import steps, used_by_ste
 from smmu_emu.driver.queues import (
     CommandProducer,
     DriverError,
@@ -170,12 +171,10 @@ class Smmuv3Driver:
                 f"{self.stream_bits} bits; raise stream_bits"
             )
         address = self.stream_table + STE_SIZE * stream_id
-        data = ste.to_bytes()
-        self._store(address, bytes(8))
-        self._forget_ste(stream_id)
-        self._store(address + 8, data[8:])
-        self._store(address, data[:8])
-        self._forget_ste(stream_id)
+        current = STE.from_bytes(self._load(address, STE_SIZE))
+        for step in steps(current, ste, used_by_ste):
+            self._store_words(address, step.to_bytes())
+            self._forget_ste(stream_id)
 
     def _forget_ste(self, stream_id: int) -> None:
         command = ConfigInvalidate.make(Opcode=Opcode.CFGI_STE, StreamID=stream_id, Leaf=1)
@@ -190,6 +189,16 @@ class Smmuv3Driver:
         if address is None:
             raise DriverError(f"no memory for {size:#x} bytes in {self.memory!r}")
         return address
+
+    def _load(self, address: int, size: int) -> bytes:
+        offset = address - self.memory.base
+        return bytes(self.memory.bytes[offset : offset + size])
+
+    def _store_words(self, address: int, data: bytes) -> None:
+        """Store the 64-bit words that change, each at once, the one with V last."""
+        for start in [*range(8, len(data), 8), 0]:
+            if self._load(address + start, 8) != data[start : start + 8]:
+                self._store(address + start, data[start : start + 8])
 
     def _store(self, address: int, data: bytes) -> None:
         offset = address - self.memory.base
