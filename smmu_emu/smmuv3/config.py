@@ -54,12 +54,9 @@ class ConfigurationCache:
 
     def lookup(self, transaction: Transaction, translate: Translator) -> Context | Fault:
         """The context for a transaction, fetched and cached if need be; a fault if it has none."""
-        stream = self.streams.get(transaction.stream_id)
-        if stream is None:
-            found = self._fetch_ste(transaction)
-            if isinstance(found, Fault):
-                return found
-            stream = self.streams[transaction.stream_id] = found
+        stream = self.find_stream(transaction)
+        if isinstance(stream, Fault):
+            return stream
         key = context_key(transaction.stream_id, transaction.substream_id)
         context = self.contexts.get(key)
         if context is not None:
@@ -79,6 +76,16 @@ class ConfigurationCache:
         return context
 
     # -- stream table
+
+    def find_stream(self, transaction: Transaction) -> Stream | Fault:
+        """The decoded STE of a transaction's stream, fetched and cached if need be."""
+        stream = self.streams.get(transaction.stream_id)
+        if stream is not None:
+            return stream
+        found = self._fetch_ste(transaction)
+        if isinstance(found, Stream):
+            self.streams[transaction.stream_id] = found
+        return found
 
     def _fetch_ste(self, transaction: Transaction) -> Stream | Fault:
         address = self._locate_ste(transaction)

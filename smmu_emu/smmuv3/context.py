@@ -2,7 +2,7 @@
 """Decoded configuration: what an STE and a CD mean for transactions, and when they are illegal.
 
 Spec: IHI 0070 5.2 and 5.2.2 (STE), 5.4 and 5.4.2 (CD), 5.5 (A, R, S). Fields that a configuration
-does not use are not looked at. Left out: Secure and Realm streams, AArch32 tables, ATS; the ID
+does not use are not looked at. Left out: Secure and Realm streams, AArch32 tables; the ID
 registers never advertise them.
 """
 
@@ -15,7 +15,7 @@ from smmu_emu.smmuv3 import attributes
 from smmu_emu.smmuv3.httu import Updates
 from smmu_emu.smmuv3.ids import IPS_BITS, IdRegisters
 from smmu_emu.smmuv3.spec.cd import CD
-from smmu_emu.smmuv3.spec.ste import STE, Config, StreamWorld
+from smmu_emu.smmuv3.spec.ste import STE, AtsMode, Config, StreamWorld
 from smmu_emu.tlb import Entry, Space, Tlb
 from smmu_emu.transaction import Attributes
 from smmu_emu.walk.long_descriptor import Root, make_root, stage1_permissions, stage2_permissions
@@ -269,6 +269,8 @@ def ste_problem(ste: STE, ids: IdRegisters) -> str | None:
         return "STE.Config enables stage 1, which IDR0.S1P says is absent"
     if ste.Config & 2 and not ids.features.S2P:
         return "STE.Config enables stage 2, which IDR0.S2P says is absent"
+    if ids.features.ATS and (problem := _ats_problem(ste, ids)):
+        return problem
     if not ste.Config & 2 and ids.features.Hyp and ste.STRW & 1:
         return "STE.STRW is reserved"
     vmid_used = ids.features.S2P and _stream_world(ste, ids, e2h=False) is World.EL1
@@ -277,6 +279,18 @@ def ste_problem(ste: STE, ids: IdRegisters) -> str | None:
     if ste.Config & 1 and (problem := _ste_stage1_problem(ste, ids)):
         return problem
     return _ste_stage2_problem(ste, ids) if ste.Config & 2 else None
+
+
+def _ats_problem(ste: STE, ids: IdRegisters) -> str | None:
+    """Spec: 5.2 EATS; S2S counts only where stage 2 translates, as Arm recommends."""
+    if ste.EATS == AtsMode.SPLIT:
+        if ste.Config != Config.NESTED:
+            return "STE.EATS splits stages that STE.Config does not both enable"
+        if ids.features.NS1ATS:
+            return "STE.EATS selects split-stage ATS, which IDR0.NS1ATS says is absent"
+    if ste.EATS in (AtsMode.FULL, AtsMode.SPLIT) and ste.Config & 2 and ste.S2S:
+        return "STE.S2S stalls a stream whose EATS enables ATS"
+    return None
 
 
 def _ste_stage1_problem(ste: STE, ids: IdRegisters) -> str | None:

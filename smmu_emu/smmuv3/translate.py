@@ -78,7 +78,7 @@ class TranslationPath:
                 return found
             context = found
         if context.tbi:
-            iova = _untagged(iova, context.tbi)
+            iova = untagged(iova, context.tbi)
         kind = context.kinds[write + 2 * privileged + 4 * instruction]
         for size_lg2, pages in context.sizes:
             entry = pages.get(iova >> size_lg2)
@@ -215,7 +215,7 @@ class TranslationPath:
         return Translation(entry.page | iova & entry.mask, entry.size_lg2, entry.attributes)
 
 
-def _untagged(iova: int, tbi: int) -> int:
+def untagged(iova: int, tbi: int) -> int:
     """The address without its tag: bit 55 picks the half and fills the top byte. Spec: 3.4.1."""
     if iova >> 55 & 1:
         return iova | _TOP_BYTE if tbi & 2 else iova

@@ -47,6 +47,14 @@ class DefaultSubstream(IntEnum):
     SUBSTREAM0 = 2
 
 
+class AtsMode(IntEnum):
+    """STE.EATS; 3 acts as OFF without device permission tables. Spec: 5.2 EATS."""
+
+    OFF = 0
+    FULL = 1
+    SPLIT = 2
+
+
 class STE(Word, bits=512):
     """Stream Table Entry; bit positions count through all 64 bytes, as in the specification."""
 
