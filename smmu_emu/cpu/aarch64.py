@@ -21,7 +21,7 @@ from collections.abc import Callable
 from smmu_emu.clock import Clock
 from smmu_emu.cpu import abi, exceptions, psci, semihosting
 from smmu_emu.cpu.codewatch import CodeWatch
-from smmu_emu.cpu.engine import HCR_EL2, PC, SCR_EL3, Engine
+from smmu_emu.cpu.engine import HCR_EL2, MASK64, PC, SCR_EL3, Engine
 from smmu_emu.cpu.exit import ExitInfo, ExitKind
 from smmu_emu.cpu.faults import MemoryFaults
 from smmu_emu.cpu.mmio import InstructionPlans, WindowPort
@@ -129,7 +129,7 @@ class Aarch64Core:
 
     def set_x(self, n: int, value: int) -> None:
         """Write register Xn (0 to 30)."""
-        self._engine.registers[_general(n)] = value & (1 << 64) - 1
+        self._engine.registers[_general(n)] = value & MASK64
 
     def read(self, name: str) -> int:
         """A register by its architectural name: "PC", "SP", "X3", "PSTATE", "VBAR_EL1" ...
@@ -150,7 +150,7 @@ class Aarch64Core:
         Raises: ConfigurationError for a name that is not known.
         """
         if name == "PC":
-            self._engine.registers[PC] = value
+            self._engine.registers[PC] = value & MASK64
         elif name in SYSTEM:
             self._engine.set_system(SYSTEM[name], value)
         elif self._engine.has(name):
@@ -210,8 +210,8 @@ class Aarch64Core:
         self._engine.restore(self._pristine)
         self._engine.flush_tlb()
         self._drive_irq(False)
-        self._engine.registers[PC] = entry
-        self._engine.registers[0] = x0
+        self._engine.registers[PC] = entry & MASK64
+        self._engine.registers[0] = x0 & MASK64
         self._pace.reset()
         self._vectors.reset()
         self._system.reset()
@@ -327,7 +327,7 @@ class Aarch64Core:
         if exception_class in (exceptions.EC_HVC, exceptions.EC_SMC):
             self._psci()
         elif exception_class == exceptions.EC_WFX and syndrome.target_el != 1:
-            self._engine.registers[PC] = self.pc + 4
+            self._engine.skip_instruction()
             self._idle = True
         elif exception_class == exceptions.EC_UNKNOWN or syndrome.target_el != 1:
             self._undefined()
@@ -356,7 +356,7 @@ class Aarch64Core:
     def _psci(self) -> None:
         registers = self._engine.registers
         answer = psci.call(registers[0], registers[1], self.read("MPIDR_EL1"))
-        registers[0] = answer.value & (1 << 64) - 1
+        registers[0] = answer.value & MASK64
         if answer.effect is psci.Effect.POWER_OFF:
             self._end(ExitKind.POWER_OFF, 0, "powered off through PSCI")
         elif answer.effect is psci.Effect.RESET:
@@ -367,11 +367,11 @@ class Aarch64Core:
     def _call_host(self) -> None:
         registers = self._engine.registers
         answer = self._semihosting.call(registers[0], registers[1])
-        registers[PC] += 4
+        self._engine.skip_instruction()
         if isinstance(answer, semihosting.Exit):
             self._end(ExitKind.EXIT, answer.status, answer.reason)
         else:
-            registers[0] = answer & (1 << 64) - 1
+            registers[0] = answer & MASK64
 
     # -- the end
 

@@ -28,6 +28,7 @@ MODELS = ("cortex-a57", "cortex-a53", "cortex-a72", "max")
 PC, SP = 32, 31
 """Indexes into `Engine.registers`, after X0 to X30."""
 _STATE = 33
+MASK64 = (1 << 64) - 1
 EL2H_MASKED = 0x3C9
 
 SystemRegister = tuple[int, int, int, int, int]
@@ -198,6 +199,10 @@ class Engine:
     def has(self, name: str) -> bool:
         """Whether Unicorn has a name for this register."""
         return name in self._numbers
+
+    def skip_instruction(self) -> None:
+        """Go on behind the instruction at PC."""
+        self.registers[PC] = self.registers[PC] + 4 & MASK64
 
     @property
     def in_aarch32(self) -> bool:

@@ -8,7 +8,7 @@ Reference: DDI 0487 D1.4.2 (entry), D1.4.1.6 (vectors), J1.1 AArch64.TakeExcepti
 
 from __future__ import annotations
 
-from smmu_emu.cpu.engine import PC, SP, Engine
+from smmu_emu.cpu.engine import MASK64, PC, SP, Engine
 from smmu_emu.cpu.names import SYSTEM
 
 EC_UNKNOWN = 0x00
@@ -73,7 +73,8 @@ class Vectors:
         engine = self._engine
         pstate, vbar = self._before.read()
         from_el0 = not pstate & 0xC
-        vector = vbar + (0x400 if from_el0 else 0x200 if pstate & 1 else 0)
+        offset = 0x400 if from_el0 else 0x200 if pstate & 1 else 0
+        vector = vbar + offset & MASK64
         if not pstate & 1:
             engine.set("SP_EL0", engine.registers[SP])
             engine.registers[SP] = engine.get("SP_EL1")

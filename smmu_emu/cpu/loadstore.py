@@ -14,7 +14,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-MASK64 = (1 << 64) - 1
+from smmu_emu.cpu.engine import MASK64
+
 LITERAL = -1
 """`MemoryAccess.base` of PC-relative loads."""
 _UXTW, _SXTW = 2, 6

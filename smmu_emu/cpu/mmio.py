@@ -18,8 +18,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from smmu_emu.cpu.engine import PC, Engine
-from smmu_emu.cpu.loadstore import MASK64, MemoryAccess, decode
+from smmu_emu.cpu.engine import MASK64, PC, Engine
+from smmu_emu.cpu.loadstore import MemoryAccess, decode
 from smmu_emu.cpu.pace import Pace, PendingException
 from smmu_emu.memory import PAGE, Window
 
@@ -28,7 +28,11 @@ EXTERNAL_ABORT = 0x10
 WRITE_NOT_READ = 1 << 6
 
 Plan = tuple[int, int, int, MemoryAccess | None]
-"""Element size, base register and offset of a simple access, and the whole of it."""
+"""Unit in bytes, base register and offset of a simple access, and the whole of it.
+
+The unit is what the device shall see: an element, or half of one of 128 bits; 0 where the address
+is not simply a register and a constant.
+"""
 _UNKNOWN: Plan = (0, 31, 0, None)
 
 
@@ -59,7 +63,7 @@ class InstructionPlans:
         if access is None:
             plan = _UNKNOWN
         elif access.extended is None and access.base >= 0:
-            plan = (access.size, access.base, access.offset, access)
+            plan = (min(access.size, 8), access.base, access.offset, access)
         else:
             plan = (0, 31, 0, access)
         if not self.ambiguous:
@@ -114,11 +118,13 @@ class WindowPort:
         try:
             pace.sync()
             registers = engine.registers
-            asked, base, distance, access = self._plans.at(registers[PC])
-            if asked == size and not registers[base] + distance & size - 1:
+            unit, base, distance, access = self._plans.at(registers[PC])
+            if not unit or registers[base] + distance & unit - 1:
+                value = self._read_oddly(access, offset, size)
+            elif unit == size:
                 value = self._window.device.read(offset, size)
             else:
-                value = self._read_split(access, offset, size)
+                value = self._read_wide(offset, size, unit, 0)
             if value is None:
                 self._refused(access, offset, 0)
                 return 0
@@ -134,8 +140,8 @@ class WindowPort:
             self._wide_from = self._wide_end = -1
         return value & (1 << 8 * size) - 1
 
-    def _read_split(self, access: MemoryAccess | None, offset: int, size: int) -> int | None:
-        """The first piece of a load that is not known to be whole."""
+    def _read_oddly(self, access: MemoryAccess | None, offset: int, size: int) -> int | None:
+        """The first piece of a load that may be misaligned."""
         if access is None:
             return self._window.device.read(offset, size)
         unit = min(access.size, 8)
@@ -145,6 +151,10 @@ class WindowPort:
             return 0
         if not skew and unit <= size:
             return self._window.device.read(offset, size)
+        return self._read_wide(offset, size, unit, skew)
+
+    def _read_wide(self, offset: int, size: int, unit: int, skew: int) -> int | None:
+        """One access of the device for several pieces; the later ones are kept."""
         value = self._window.device.read(offset + skew, unit)
         if value is None:
             return None
@@ -157,25 +167,25 @@ class WindowPort:
 
     def write(self, _engine: object, offset: int, size: int, value: int, _user: object) -> None:
         """A piece of a store."""
-        pace = self._pace
         if self._engine.deaf:
             return
         try:
-            pace.sync()
             if offset == self._store_next:
                 self._gather(offset, size, value)
             elif (size == 4 and not offset & 7) or size == 1:
                 self._begin_store(offset, size, value)
             else:
                 self._deliver(offset, size, value)
-            pace.settle()
         except BaseException as error:
-            pace.fail(error)
+            self._pace.fail(error)
 
     def _deliver(self, offset: int, size: int, value: int) -> None:
+        pace = self._pace
+        pace.sync()
         if self._window.device.write(offset, size, value) is False:
             access = self._plans.at(self._engine.registers[PC])[3]
             self._refused(access, offset, WRITE_NOT_READ)
+        pace.settle()
 
     def _begin_store(self, offset: int, size: int, value: int) -> None:
         access = self._plans.at(self._engine.registers[PC])[3]

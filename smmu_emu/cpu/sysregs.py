@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 from smmu_emu.cpu import names
-from smmu_emu.cpu.engine import Engine, SystemRegister
+from smmu_emu.cpu.engine import MASK64, Engine, SystemRegister
 from smmu_emu.cpu.pace import Pace, PendingException
 from smmu_emu.cpu.timer import Timer
 
@@ -25,7 +25,6 @@ MDSCR_EL1 = names.SYSTEM["MDSCR_EL1"]
 ID_AA64PFR0_EL1 = names.SYSTEM["ID_AA64PFR0_EL1"]
 ID_AA64DFR0_EL1 = names.SYSTEM["ID_AA64DFR0_EL1"]
 
-_MASK64 = (1 << 64) - 1
 _NATIVE, _DONE = 0, 1
 """Answers to the engine: execute the instruction, or it was done here."""
 
@@ -83,7 +82,7 @@ class SystemRegisters:
                 return _NATIVE
             target = self._numbers.get(register)
             if target is not None:
-                self._engine.registers[target] = value & _MASK64
+                self._engine.registers[target] = value & MASK64
         except BaseException as error:
             pace.fail(error)
         return _DONE

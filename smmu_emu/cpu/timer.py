@@ -10,6 +10,7 @@ Reference: DDI 0487 D12.2. Left out: the event stream, EL2 and EL3 timers, CNTPO
 from __future__ import annotations
 
 from smmu_emu.clock import Appointment, Clock
+from smmu_emu.cpu.engine import MASK64
 from smmu_emu.interrupt import InterruptLine
 
 NS_PER_TICK = 16
@@ -17,7 +18,6 @@ FREQUENCY = 1_000_000_000 // NS_PER_TICK
 """What CNTFRQ_EL0 says, in Hz."""
 
 _ENABLE, _IMASK, _ISTATUS = 1, 2, 4
-_MASK64 = (1 << 64) - 1
 
 
 class Timer:
@@ -58,7 +58,7 @@ class Timer:
 
     @compare.setter
     def compare(self, value: int) -> None:
-        self._compare = value & _MASK64
+        self._compare = value & MASK64
         self._update()
 
     @property

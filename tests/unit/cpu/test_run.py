@@ -355,6 +355,14 @@ def test_many_honest_calls_are_no_lockup():
     assert board.core.x(5) == 0
 
 
+def test_vectors_at_the_end_of_the_address_space_wrap_around():
+    board = Board(a64.ERET)
+    board.core.write("VBAR_EL1", (1 << 64) - 0x400)
+    board.core.write("ELR_EL1", RAM + 0x100)
+    board.core.write("SPSR_EL1", 0)
+    assert board.run(None).kind is ExitKind.LOCKUP
+
+
 def test_endless_loop_ends_with_the_budget():
     board = Board(a64.add(5, 5, 1), a64.b(-1))
     info = board.run(1_000_000)
