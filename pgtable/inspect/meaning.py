@@ -10,6 +10,7 @@ Spec: DDI 0487 D24.2 (MAIR_EL1), D8.6.5 and D8.6.6 (stage 2 MemAttr), G5.7.3 (TE
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 READ, WRITE, EXECUTE = 1, 2, 4
@@ -75,6 +76,11 @@ class Meaning:
         return bool((self.user | self.privileged) & WRITE)
 
     def __str__(self) -> str:
+        return self.words
+
+    @cached_property
+    def words(self) -> str:
+        """Everything in a few words: what differs between two meanings differs here."""
         words = [self.access, self.memory.short]
         if self.execute_words:
             words.append(self.execute_words)

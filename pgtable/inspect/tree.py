@@ -160,8 +160,11 @@ def read(space: Space, image: Image) -> Tree:
     return _Reading(space, image).run()
 
 
-def join(runs: Runs) -> Runs:
-    """Join adjacent runs that continue each other, whatever their tables."""
+def join(runs: Runs, *, aimless: bool = False) -> Runs:
+    """Join adjacent runs that continue each other, whatever their tables.
+
+    `aimless`: wherever they lead, too; then `table` is how many runs were joined.
+    """
     if not len(runs):
         return runs
     ends = runs.iova + runs.length
@@ -169,15 +172,19 @@ def join(runs: Runs) -> Runs:
     breaks = np.ones(len(runs), dtype=np.bool_)
     breaks[1:] = (
         (runs.iova[1:] != ends[:-1])
-        | (runs.address[1:] != targets[:-1])
         | (runs.size_lg2[1:] != runs.size_lg2[:-1])
         | (runs.meaning[1:] != runs.meaning[:-1])
     )
+    if not aimless:
+        breaks[1:] |= runs.address[1:] != targets[:-1]
     starts = np.flatnonzero(breaks)
     lasts = np.append(starts[1:], len(runs)) - 1
     joined = runs.take(starts)
     joined.length = ends[lasts] - runs.iova[starts]
-    joined.table = np.where(starts == lasts, runs.table[starts], np.int32(-1))
+    if aimless:
+        joined.table = (lasts - starts + 1).astype(np.int32)
+    else:
+        joined.table = np.where(starts == lasts, runs.table[starts], np.int32(-1))
     return joined
 
 

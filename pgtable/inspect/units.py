@@ -3,11 +3,15 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from pgtable.inspect.errors import SpaceError
 
 _UNITS = " KMGTPE"
+TIMES = "\N{MULTIPLICATION SIGN}"
 
 
+@lru_cache(maxsize=256)
 def size_words(size: int) -> str:
     """Write a number of bytes exactly, with the largest unit that divides it: 4K, 2M, 1G, 520K."""
     unit = 0
@@ -34,12 +38,12 @@ def about(size: int) -> str:
 
 
 def plural(count: int, noun: str) -> str:
-    """Write a count and its noun: 1 table, 2 tables, 3 entries."""
+    """Write a count and its noun: 1 table, 2 tables, 3 entries, 4 leaves."""
     if count == 1:
         return f"1 {noun}"
-    if noun.endswith("y"):
-        return f"{count:,} {noun[:-1]}ies"
-    return f"{count:,} {noun}s"
+    endings = {"y": "ies", "f": "ves"}
+    end = endings.get(noun[-1:])
+    return f"{count:,} {noun[:-1]}{end}" if end else f"{count:,} {noun}s"
 
 
 def parse_size(text: str | int, field: str = "granule") -> int:
