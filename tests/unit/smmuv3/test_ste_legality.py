@@ -266,16 +266,13 @@ def test_small_tables_widen_the_range(s2tg: int, s2sl0: int) -> None:
     assert legal == list(range(first, last + 1))
 
 
-_UNCHECKED = pytest.mark.xfail(strict=True, reason="S2SL0 is not held against OAS")
-
-
 @pytest.mark.parametrize(
     ("oas", "s2tg", "s2t0sz", "legal"),
     [
-        pytest.param(2, 0, 24, False, marks=_UNCHECKED),  # level 0 at 4 KiB needs 44 bits
-        pytest.param(3, 0, 24, False, marks=_UNCHECKED),
+        (2, 0, 24, False),  # level 0 at 4 KiB needs 44 bits
+        (3, 0, 24, False),
         (4, 0, 24, True),
-        pytest.param(2, 2, 24, False, marks=_UNCHECKED),  # level 1 at 16 KiB needs 42 bits
+        (2, 2, 24, False),  # level 1 at 16 KiB needs 42 bits
         (3, 2, 24, True),
     ],
 )
