@@ -52,6 +52,13 @@ class Quirk(enum.IntFlag):
     NO_WARN = 1 << 9
 
 
+def flag_names(flags: enum.IntFlag) -> str:
+    """Write flags by their names: ARM_NS|ARM_HD; bits without a name in hexadecimal."""
+    names = [flag.name or "" for flag in type(flags) if flag & flags]
+    rest = flags & ~sum(type(flags))
+    return "|".join([*names, *([hex(rest)] if rest else [])]) or "none"
+
+
 @dataclass(frozen=True, kw_only=True)
 class PageTableConfig:
     """What the caller asks of a format.
@@ -87,12 +94,18 @@ class PageTableConfig:
             raise ConfigRefusedError("cpu_page_size", page, "a power of two of at least 0x1000")
 
     def __repr__(self) -> str:
-        quirks = f", quirks={Quirk(self.quirks)!s}" if self.quirks else ""
+        quirks = f", quirks={flag_names(Quirk(self.quirks))}" if self.quirks else ""
         walk = "" if self.coherent_walk else ", coherent_walk=False"
         return (
             f"PageTableConfig(pgsize_bitmap={self.pgsize_bitmap:#x}, ias={self.ias}, "
             f"oas={self.oas}{quirks}{walk})"
         )
+
+
+def _hex(value: object) -> str:
+    if isinstance(value, tuple):
+        return f"({', '.join(map(_hex, value))})"
+    return hex(value) if isinstance(value, int) and value > 9 else repr(value)
 
 
 @dataclass(frozen=True)
@@ -121,10 +134,14 @@ class Vtcr:
 
 
 class Regs:
-    """Base of what a format yields for the hardware's registers."""
+    """Base of what a format yields for the hardware's registers; prints them in hexadecimal."""
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{name}={_hex(value)}" for name, value in vars(self).items())
+        return f"{type(self).__name__}({shown})"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ArmLpaeS1Regs(Regs):
     """Stage 1 of the long-descriptor format: table base, TCR fields, MAIR."""
 
@@ -133,7 +150,7 @@ class ArmLpaeS1Regs(Regs):
     mair: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ArmLpaeS2Regs(Regs):
     """Stage 2 of the long-descriptor format: table base and VTCR fields."""
 
@@ -141,7 +158,7 @@ class ArmLpaeS2Regs(Regs):
     vtcr: Vtcr
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ArmMaliLpaeRegs(Regs):
     """Mali: the address space's TRANSTAB and MEMATTR registers."""
 
@@ -149,7 +166,7 @@ class ArmMaliLpaeRegs(Regs):
     memattr: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ArmV7sRegs(Regs):
     """The short-descriptor format: TTBR, TCR, and the TEX remap registers."""
 
@@ -159,7 +176,7 @@ class ArmV7sRegs(Regs):
     prrr: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class AppleDartRegs(Regs):
     """Apple's DART: the addresses of up to four top tables, and how deep the trees are.
 

@@ -7,6 +7,8 @@ Python side: creating and freeing tables, `map`, `unmap`, the registry, and dama
 
 from __future__ import annotations
 
+import enum
+
 
 class PgtableError(Exception):
     """Root of everything this package raises on purpose."""
@@ -67,6 +69,8 @@ class ConfigRefusedError(PgtableError):
 
     def __init__(self, field: str, value: object, limit: str, fmt: str = "") -> None:
         shown = hex(value) if type(value) is int and value > 0xFF else repr(value)
+        if isinstance(value, enum.IntFlag):
+            shown = "|".join(flag.name or "" for flag in type(value) if flag & value)
         where = f"{fmt}: " if fmt else ""
         super().__init__(f"{where}{field} = {shown} refused: {limit}")
         self.field = field

@@ -15,10 +15,8 @@ Safe under threads. No lock is held while a format's code is imported.
 
 from __future__ import annotations
 
-import difflib
 import enum
 import importlib
-import importlib.metadata
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -245,6 +243,10 @@ class Registry:
         Raises: UnknownFormatError, FormatNotLoadableError, ConfigRefusedError,
         OutOfTableMemoryError.
         """
+        if not isinstance(cfg, PageTableConfig):
+            raise TypeError(f"alloc({name!r}, ...) needs a PageTableConfig, not {cfg!r}")
+        if memory is not None and not isinstance(memory, TableMemory):
+            raise TypeError(f"alloc({name!r}, ...) needs a TableMemory, not {memory!r}")
         loaded = self._pin(name)
         try:
             check_allocator(loaded.fmt, cfg)
@@ -283,6 +285,8 @@ def check_allocator(fmt: Format, cfg: PageTableConfig) -> None:
 
 def similar(name: str, known: Iterable[str]) -> tuple[str, ...]:
     """Return names that somebody who wrote `name` may have meant."""
+    import difflib
+
     return tuple(difflib.get_close_matches(str(name).upper(), known, n=2, cutoff=0.75))
 
 
@@ -296,6 +300,8 @@ def _importer(target: str) -> Callable[[], Any]:
 
 
 def _entry_points() -> dict[str, _Source]:
+    import importlib.metadata
+
     found: dict[str, _Source] = {}
     for point in importlib.metadata.entry_points(group=ENTRY_POINTS):
         dist = point.dist

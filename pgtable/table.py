@@ -16,7 +16,7 @@ from operator import index
 from types import TracebackType
 from typing import TYPE_CHECKING, Generic, NamedTuple, NoReturn, Self, TypeVar
 
-from pgtable.config import EEXIST, ENOMEM, PageTableConfig, Prot, Regs
+from pgtable.config import EEXIST, ENOMEM, PageTableConfig, Prot, Regs, flag_names
 from pgtable.errors import (
     AlreadyMappedError,
     BadRangeError,
@@ -268,7 +268,7 @@ class PageTable(Generic[R_co]):
 
     def _no_access(self, iova: int, paddr: int, size: int, prot: int) -> NoReturn:
         raise NoAccessError(
-            f"map at {iova:#x}: prot {Prot(prot & 0x3F)!r} has neither READ nor WRITE",
+            f"map at {iova:#x}: prot {flag_names(Prot(prot & 0x3F))} has neither READ nor WRITE",
             iova=iova,
             paddr=paddr,
             size=size,

@@ -14,7 +14,15 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
-from pgtable.config import ArmLpaeS1Regs, ArmLpaeS2Regs, PageTableConfig, Quirk, Tcr, Vtcr
+from pgtable.config import (
+    ArmLpaeS1Regs,
+    ArmLpaeS2Regs,
+    PageTableConfig,
+    Quirk,
+    Tcr,
+    Vtcr,
+    flag_names,
+)
 from pgtable.errors import ConfigRefusedError
 
 SZ_4K, SZ_16K, SZ_64K = 0x1000, 0x4000, 0x10000
@@ -73,8 +81,8 @@ def check_quirks(cfg: PageTableConfig, allowed: int) -> None:
     """Raise ConfigRefusedError for quirks a format does not know."""
     extra = cfg.quirks & ~allowed
     if extra:
-        names = str(Quirk(allowed)) if allowed else "none"
-        raise ConfigRefusedError("quirks", Quirk(cfg.quirks), f"accepted quirks: {names}")
+        accepted = f"accepted quirks: {flag_names(Quirk(allowed))}"
+        raise ConfigRefusedError("quirks", Quirk(cfg.quirks), accepted)
 
 
 def check_limit(cfg: PageTableConfig, field: str, limit: int) -> None:

@@ -235,7 +235,7 @@ def test_random_operations_agree_with_a_dictionary(setup: Setup) -> None:
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=15,
+            max_examples=12,
             stateful_step_count=25,
             deadline=None,
             suppress_health_check=list(HealthCheck),

@@ -29,7 +29,7 @@ from pgtable import (
     alloc,
 )
 
-quick = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+quick = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 
 LPAE = [setup for setup in SETUPS if "LPAE" in setup.fmt] + [
     Setup("ARM_64_LPAE_S1", cfg(ias=40, coherent_walk=False)),
