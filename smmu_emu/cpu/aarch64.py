@@ -19,19 +19,22 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from smmu_emu.clock import Clock
-from smmu_emu.cpu import abi, exceptions, psci, semihosting
 from smmu_emu.cpu.codewatch import CodeWatch
 from smmu_emu.cpu.engine import HCR_EL2, MASK64, PC, SCR_EL3, Engine
 from smmu_emu.cpu.exit import ExitInfo, ExitKind
 from smmu_emu.cpu.faults import MemoryFaults
 from smmu_emu.cpu.mmio import InstructionPlans, WindowPort
-from smmu_emu.cpu.names import SYSTEM, system_instruction
-from smmu_emu.cpu.pace import Pace, PendingException
+from smmu_emu.cpu.names import SYSTEM
+from smmu_emu.cpu.pace import Pace
+from smmu_emu.cpu.runstate import RunState, Waiting
+from smmu_emu.cpu.semihosting import Semihosting
 from smmu_emu.cpu.sysregs import SystemRegisters
 from smmu_emu.cpu.timer import Timer
-from smmu_emu.errors import ConfigurationError
+from smmu_emu.cpu.traps import Traps
+from smmu_emu.cpu.virtual import VirtualMemory
+from smmu_emu.errors import ConfigurationError, EmulatorError
 from smmu_emu.interrupt import InterruptLine
-from smmu_emu.memory import PAGE, PhysicalMemory
+from smmu_emu.memory import PhysicalMemory
 
 _SCR = 0x501  # NS, HCE, RW
 _HCR = 1 << 31 | 1 << 13 | 1 << 4  # RW, TWI, IMO
@@ -39,6 +42,8 @@ _HCR_VI = 1 << 7
 _EL1H_MASKED = 0x3C5
 _IRQ_MASKED = 1 << 7
 _BRANCH_TO_SELF = 0x1400_0000
+_PATIENCE = 1_000_000
+"""Events on the clock that a waiting core lets pass before it is called dead."""
 
 
 class Aarch64Core:
@@ -77,23 +82,23 @@ class Aarch64Core:
         self._unmodelled = unmodelled
         self._reported: set[tuple[str, int]] = set()
         self._engine = engine = Engine(memory, model)
-        self._pace = pace = Pace(engine, clock, ns_per_instruction)
-        self._plans = InstructionPlans(engine, self._fetch)
-        self._ports = [WindowPort(window, engine, pace, self._plans) for window in memory.windows]
-        self._faults = MemoryFaults(engine, memory, pace, self._plans)
-        physical, virtual = Timer(clock, "physical timer"), Timer(clock, "virtual timer")
-        self._system = SystemRegisters(engine, pace, physical, virtual, self._report)
         self._begin_as_firmware_would()
-        self._code = CodeWatch(
-            engine, memory, pace, self._plans, self._system.read, self._system.write
-        )
-        self._vectors = exceptions.Vectors(engine, model)
-        self._semihosting = semihosting.Semihosting(self, console or (lambda _: None), command_line)
-        self.physical_timer, self.virtual_timer = physical.line, virtual.line
+        self._state = RunState()
+        self._pace = pace = Pace(engine, clock, ns_per_instruction)
+        self._virtual = virtual = VirtualMemory(engine, memory)
+        self._irq_in_engine = False
         self.irq = InterruptLine("irq", lambda _: pace.interrupt())
-        self._irq_taken_over = False
-        self._idle = False
-        self._ending: tuple[ExitKind, int, str] | None = None
+        physical, virtual_timer = Timer(clock, "physical timer"), Timer(clock, "virtual timer")
+        self.physical_timer, self.virtual_timer = physical.line, virtual_timer.line
+        self._system = SystemRegisters(engine, pace, physical, virtual_timer, self._report)
+
+        plans = InstructionPlans(engine, virtual.instruction)
+        self._ports = [WindowPort(window, engine, pace, plans) for window in memory.windows]
+        self._faults = MemoryFaults(engine, memory, pace, plans)
+        system = self._system
+        self._code = CodeWatch(engine, memory, pace, plans, system.read, system.write)
+        host = Semihosting(virtual, clock, console or (lambda _: None), command_line)
+        self._traps = Traps(engine, pace, memory, virtual, self._state, host, self._report, model)
         memory.code_written = self._code.written
         self._pristine = engine.save()
 
@@ -105,7 +110,7 @@ class Aarch64Core:
         engine.set("PSTATE", _EL1H_MASKED)
         engine.set_system(HCR_EL2, _HCR)
 
-    # -- state that others look at
+    # -- what others look at
 
     @property
     def pc(self) -> int:
@@ -116,11 +121,6 @@ class Aarch64Core:
     def instructions(self) -> int:
         """Instructions begun since reset, those included that ended in an exception."""
         return self._pace.instructions
-
-    @property
-    def time(self) -> int:
-        """Virtual time in nanoseconds."""
-        return self._clock.now
 
     def x(self, n: int) -> int:
         """Register Xn (0 to 30)."""
@@ -155,195 +155,129 @@ class Aarch64Core:
             self._engine.set_system(SYSTEM[name], value)
         elif self._engine.has(name):
             self._engine.set(name, value)
-            if name == "PSTATE":
-                self._drive_irq(self._irq_taken_over)
+            self._drive_irq(self._irq_in_engine)  # rebuilds what the engine derives from PSTATE
         else:
             raise ConfigurationError(f"no register {name!r}")
 
     def translate(self, va: int) -> int | None:
         """Physical address of ``va`` for the core as it stands now; None where it would fault."""
-        pa = self._engine.translate(va, abi.PROT_READ)
-        return pa if pa is not None else self._engine.translate(va, abi.PROT_EXEC)
+        return self._virtual.translate(va)
 
     def read_virtual(self, va: int, size: int) -> bytes | None:
         """``size`` bytes of RAM at virtual address ``va``; None where not all of it is RAM."""
-        data = bytearray()
-        while len(data) < size:
-            at = va + len(data)
-            length = min(size - len(data), PAGE - at % PAGE)
-            pa = self.translate(at)
-            if pa is None or self._memory.find_ram(pa, length) is None:
-                return None
-            data += self._memory.read(pa, length) or b""
-        return bytes(data)
-
-    def write_virtual(self, va: int, data: bytes) -> bool:
-        """Write to RAM at virtual address ``va``; False where not all of it is writable RAM."""
-        pieces = []
-        at = 0
-        while at < len(data):
-            length = min(len(data) - at, PAGE - (va + at) % PAGE)
-            pa = self._engine.translate(va + at, abi.PROT_WRITE)
-            if pa is None or self._memory.find_ram(pa, length) is None:
-                return False
-            pieces.append((pa, data[at : at + length]))
-            at += length
-        return all(self._memory.write(pa, piece) for pa, piece in pieces)
-
-    def _fetch(self, pc: int) -> int | None:
-        """The instruction word at virtual address ``pc``."""
-        pa = self._engine.translate(pc, abi.PROT_EXEC)
-        ram = self._memory.find_ram(pa, 4) if pa is not None else None
-        if ram is None or pa is None:
-            return None
-        return int.from_bytes(ram.view[pa - ram.base : pa - ram.base + 4], "little")
+        return self._virtual.read(va, size)
 
     # -- running
 
     def reset(self, entry: int, *, el: int = 1, x0: int = 0) -> None:
         """Put the core in its reset state, about to execute ``entry`` with ``x0`` in X0.
 
+        Memory, virtual time and the interrupt input stay as they are.
+
         Raises: ConfigurationError for an exception level the guest cannot have.
         """
         if el != 1:
             raise ConfigurationError(f"an image starts at EL1 here, not at EL{el}")
+        self._check_stopped()
         self._engine.restore(self._pristine)
         self._engine.flush_tlb()
         self._drive_irq(False)
         self._engine.registers[PC] = entry & MASK64
         self._engine.registers[0] = x0 & MASK64
+        self._state.reset()
         self._pace.reset()
-        self._vectors.reset()
+        self._traps.reset()
         self._system.reset()
-        self._semihosting.reset()
         self._code.reset()
         self._reported.clear()
-        self._idle = False
-        self._ending = None
 
     def request_exit(self, reason: str, status: int = 0) -> None:
         """End the run right after the current instruction. For devices, timers and tests."""
-        self._end(ExitKind.DEVICE, status, reason)
+        self._state.end(ExitKind.DEVICE, reason, status)
         self._pace.interrupt()
 
     def run(self, max_instructions: int | None = None) -> ExitInfo:
-        """Execute until something ends the run; an exception raised by a device comes out here."""
-        last = None if max_instructions is None else self.instructions + max_instructions
-        clock, pace = self._clock, self._pace
+        """Execute until something ends the run.
+
+        Raises: what a device, the console or an action on the clock raised. The instruction that
+        called the device has not executed then.
+        """
+        self._check_stopped()
+        clock, pace, state = self._clock, self._pace, self._state
+        last = None if max_instructions is None else pace.instructions + max_instructions
         while True:
             clock.advance(clock.now)
-            if self._ending is not None:
+            if state.ending is not None:
                 return self._ended()
-            if self.irq.level != self._irq_taken_over:
-                self._drive_irq(self.irq.level)
-            if self._idle:
+            if state.waiting is not Waiting.NOT:
                 self._wait()
                 continue
             left = 1 << 62 if last is None else last - pace.instructions
             if left <= 0:
-                self._end(ExitKind.MAX_INSTRUCTIONS, 0, f"{max_instructions} instructions executed")
+                reason = f"{max_instructions} instructions executed"
+                state.end(ExitKind.MAX_INSTRUCTIONS, reason)
                 continue
+            if self.irq.level != self._irq_in_engine:
+                self._drive_irq(self.irq.level)
             self._code.settle()
-            self._after_slice(pace.slice(left))
+            self._traps.after_slice(pace.slice(left))
+            if self._code.misaligned_pc:
+                self._code.misaligned_pc = False
+                self._traps.pc_alignment_fault()
+            elif pace.slice_was_whole and self._spins():
+                state.waiting = Waiting.IN_A_SPIN
 
-    def _after_slice(self, error: int) -> None:
-        pending = self._pace.take_pending()
-        if self._engine.in_aarch32:
-            self._end(ExitKind.LOCKUP, 0, "the guest entered AArch32 state, which is not modelled")
-        elif pending is not None:
-            self._take_pending(pending)
-        elif error == abi.EXCEPTION:
-            self._exception()
-        elif error in (abi.FETCH_UNMAPPED, abi.FETCH_PROT):
-            self._fetch_error()
-        elif error:
-            abi.check(error, f"executing at {self.pc:#x}")
-        elif self._code.misaligned_pc:
-            self._code.misaligned_pc = False
-            self._enter(exceptions.EC_PC_ALIGNMENT << 26 | exceptions.IL, self.pc, self.pc)
-        elif self._pace.slice_was_whole:
-            self._look_for_standstill()
+    def _check_stopped(self) -> None:
+        if self._pace.running:
+            raise EmulatorError("the core is running: a device can only request_exit()")
 
     def _drive_irq(self, level: bool) -> None:
-        self._irq_taken_over = level
+        self._irq_in_engine = level
         self._engine.set_system(HCR_EL2, _HCR | (_HCR_VI if level else 0))
 
-    # -- standing still
+    def _ended(self) -> ExitInfo:
+        assert self._state.ending is not None
+        kind, status, reason = self._state.ending
+        self._state.ending = None
+        return ExitInfo(kind, status, reason, self.pc, self.instructions)
+
+    # -- waiting
+
+    def _spins(self) -> bool:
+        return self._virtual.instruction(self.pc) == _BRANCH_TO_SELF
 
     def _wait(self) -> None:
-        """Wait for an interrupt: let time pass up to the next thing that happens."""
-        if self.irq.level:
-            self._idle = False
-            return
-        deadline = self._clock.next_deadline()
-        if deadline is None:
-            self._end(
-                ExitKind.DEADLOCK, 0, f"waits for an interrupt at {self.pc:#x}: none can come"
-            )
-        else:
+        """Let time pass up to what ends the wait, or to where nothing can."""
+        for _ in range(_PATIENCE):
+            if self._wakes():
+                self._state.waiting = Waiting.NOT
+                return
+            deadline = self._clock.next_deadline()
+            if deadline is None:
+                self._state.end(ExitKind.DEADLOCK, self._why_dead("none can come"))
+                return
             self._clock.advance(deadline)
+            if self._state.ending is not None:
+                return
+        self._state.end(ExitKind.DEADLOCK, self._why_dead(f"none among {_PATIENCE} events"))
 
-    def _look_for_standstill(self) -> None:
-        """A branch to itself waits for an interrupt too, and without one it waits for ever."""
-        pstate = self._engine.get("PSTATE")
-        if self._fetch(self.pc) == _BRANCH_TO_SELF:
-            masked = pstate & _IRQ_MASKED
-            if masked and not self._clock.next_deadline():
-                reason = f"spins at {self.pc:#x} (a branch to itself) with interrupts masked"
-                self._end(ExitKind.DEADLOCK, 0, reason)
-            elif not masked:
-                self._idle = True
+    def _wakes(self) -> bool:
+        if self._state.waiting is Waiting.FOR_INTERRUPT:
+            return self.irq.level
+        return (self.irq.level and not self._irq_masked) or not self._spins()
 
-    # -- exceptions
+    @property
+    def _irq_masked(self) -> bool:
+        return bool(self._engine.get("PSTATE") & _IRQ_MASKED)
 
-    def _enter(self, esr: int, far: int | None, return_address: int) -> None:
-        stuck = self._vectors.enter(esr, far, return_address, self.instructions)
-        if stuck:
-            self._end(ExitKind.LOCKUP, 0, stuck)
+    def _why_dead(self, why: str) -> str:
+        if self._state.waiting is Waiting.FOR_INTERRUPT:
+            return f"waits for an interrupt before {self.pc:#x}: {why}"
+        if self._irq_masked:
+            return f"spins for ever at {self.pc:#x}, a branch to itself, with interrupts masked"
+        return f"spins at {self.pc:#x}, a branch to itself, until an interrupt: {why}"
 
-    def _take_pending(self, pending: PendingException) -> None:
-        if not pending.data_abort:
-            self._enter(exceptions.IL, None, self.pc)
-            return
-        self._abort(exceptions.EC_DATA_ABORT, pending.iss, pending.far)
-
-    def _abort(self, exception_class: int, iss: int, far: int | None) -> None:
-        if self._engine.level == 0:
-            exception_class -= 1
-        if far is None:
-            iss |= exceptions.FAR_NOT_VALID
-        self._enter(exception_class << 26 | exceptions.IL | iss, far, self.pc)
-
-    def _fetch_error(self) -> None:
-        """Nobody answers at PC's physical address, or a device does."""
-        pa = self._engine.translate(self.pc, abi.PROT_EXEC)
-        self._memory.unanswered(self.pc if pa is None else pa, "fetch")
-        status = exceptions.SYNCHRONOUS_EXTERNAL_ABORT
-        self._abort(exceptions.EC_INSTRUCTION_ABORT, status, self.pc)
-
-    def _exception(self) -> None:
-        syndrome = self._engine.syndrome
-        exception_class = syndrome.esr >> 26
-        if exception_class in (exceptions.EC_HVC, exceptions.EC_SMC):
-            self._psci()
-        elif exception_class == exceptions.EC_WFX and syndrome.target_el != 1:
-            self._engine.skip_instruction()
-            self._idle = True
-        elif exception_class == exceptions.EC_UNKNOWN or syndrome.target_el != 1:
-            self._undefined()
-        else:
-            has_far = exception_class in _CLASSES_WITH_FAR
-            self._enter(syndrome.esr, syndrome.far if has_far else None, self.pc)
-
-    def _undefined(self) -> None:
-        word = self._fetch(self.pc)
-        if word == semihosting.HLT_SEMIHOSTING and self._engine.level:
-            self._call_host()
-            return
-        name = system_instruction(word) if word is not None else None
-        if name is not None:
-            self._report(name, self.pc)
-        self._enter(exceptions.IL, None, self.pc)
+    # -- the rest
 
     def _report(self, what: str, pc: int) -> None:
         if (what, pc) not in self._reported:
@@ -351,48 +285,11 @@ class Aarch64Core:
             if self._unmodelled is not None:
                 self._unmodelled(what, pc)
 
-    # -- calls of the guest to what is above and outside
-
-    def _psci(self) -> None:
-        registers = self._engine.registers
-        answer = psci.call(registers[0], registers[1], self.read("MPIDR_EL1"))
-        registers[0] = answer.value & MASK64
-        if answer.effect is psci.Effect.POWER_OFF:
-            self._end(ExitKind.POWER_OFF, 0, "powered off through PSCI")
-        elif answer.effect is psci.Effect.RESET:
-            self._end(ExitKind.RESET, 0, "asked for a reset through PSCI")
-        elif answer.effect is psci.Effect.IDLE:
-            self._idle = True
-
-    def _call_host(self) -> None:
-        registers = self._engine.registers
-        answer = self._semihosting.call(registers[0], registers[1])
-        self._engine.skip_instruction()
-        if isinstance(answer, semihosting.Exit):
-            self._end(ExitKind.EXIT, answer.status, answer.reason)
-        else:
-            registers[0] = answer & MASK64
-
-    # -- the end
-
-    def _end(self, kind: ExitKind, status: int, reason: str) -> None:
-        if self._ending is None:
-            self._ending = kind, status, reason
-
-    def _ended(self) -> ExitInfo:
-        assert self._ending is not None
-        kind, status, reason = self._ending
-        self._ending = None
-        return ExitInfo(kind, status, reason, self.pc, self.instructions)
-
     def close(self) -> None:
         """Give the memory's code watch back and free the engine."""
         self._memory.code_written = None
         self._memory.code_frames.clear()
         self._engine.close()
-
-
-_CLASSES_WITH_FAR = frozenset((0x20, 0x21, 0x22, 0x24, 0x25, 0x34, 0x35))
 
 
 def _general(n: int) -> int:

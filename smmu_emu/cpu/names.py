@@ -50,6 +50,7 @@ SYSTEM: dict[str, SystemRegister] = {
     "VTCR_EL2": (3, 4, 2, 1, 2),
     "SCR_EL3": (3, 6, 1, 1, 0),
 }
+MPIDR_EL1 = SYSTEM["MPIDR_EL1"]
 _NAMES = {encoding: name for name, encoding in SYSTEM.items()}
 
 
@@ -59,16 +60,24 @@ def system_name(register: SystemRegister) -> str:
     return _NAMES.get(register, f"S{op0}_{op1}_C{crn}_C{crm}_{op2}")
 
 
-def system_instruction(word: int) -> str | None:
-    """MRS, MSR, SYS and SYSL spelled out, None for other instruction words."""
-    if word >> 22 != 0b1101010100 or not word >> 19 & 3:
+_LEAST_LEVEL = (1, 1, 1, 0, 2, 2, 3, 1)
+"""Lowest exception level that may access a register, by op1."""
+
+
+def system_access(word: int, level: int) -> str | None:
+    """The MRS, MSR, SYS or SYSL that ``level`` might have executed, in words.
+
+    None for other instructions, and for registers that are not for this level: that such an
+    access is undefined says nothing about what is modelled.
+    """
+    op0, op1 = word >> 19 & 3, word >> 16 & 7
+    if word >> 22 != 0b1101010100 or not op0 or level < _LEAST_LEVEL[op1]:
         return None
-    op0 = word >> 19 & 3
-    register = (op0, word >> 16 & 7, word >> 12 & 15, word >> 8 & 15, word >> 5 & 7)
+    register = (op0, op1, word >> 12 & 15, word >> 8 & 15, word >> 5 & 7)
     read, rt = bool(word & 1 << 21), word & 31
     transfer = "xzr" if rt == 31 else f"x{rt}"
     if op0 == 1:
-        operands = f"#{register[1]}, C{register[2]}, C{register[3]}, #{register[4]}"
+        operands = f"#{op1}, C{register[2]}, C{register[3]}, #{register[4]}"
         return f"sysl {transfer}, {operands}" if read else f"sys {operands}, {transfer}"
     name = system_name(register)
     return f"mrs {transfer}, {name}" if read else f"msr {name}, {transfer}"

@@ -75,13 +75,15 @@ class Pace:
             count = min(count, -((begun_at - deadline) // ns)) or 1
         self.origin = begun_at - ns
         self._end = begun_at + count * ns
-        self.running = True
-        error = self.engine.start(count)
-        executed = self.engine.begun
-        self.running = False
-        self._instructions += executed
-        self.slice_was_whole = executed == count
-        clock.now = begun_at + executed * ns
+        self.running, self.slice_was_whole = True, False
+        try:
+            error = self.engine.start(count)
+        finally:  # Ctrl-C arrives here
+            executed = self.engine.begun
+            self.running = False
+            self._instructions += executed
+            clock.now = begun_at + executed * ns
+        self.slice_was_whole = executed == count and not error
         if self._cancelled:
             self._undo()
         return error

@@ -12,7 +12,10 @@ Reference: Arm, Semihosting for AArch32 and AArch64 (release 2024Q3).
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
+
+from smmu_emu.clock import Clock
+from smmu_emu.cpu.virtual import VirtualMemory
 
 HLT_SEMIHOSTING = 0xD45E_0000
 TICKS_PER_SECOND = 1_000_000_000
@@ -25,17 +28,6 @@ _FEATURES_HANDLE = 4
 _FEATURES = b"SHFB\x03"
 """Magic, and both features of byte 0: SYS_EXIT_EXTENDED, and stdout apart from stderr."""
 _LONGEST_TEXT = 1 << 16
-
-
-class Guest(Protocol):
-    """The guest's memory by virtual address, and the virtual time in nanoseconds."""
-
-    def read_virtual(self, va: int, size: int) -> bytes | None: ...
-
-    def write_virtual(self, va: int, data: bytes) -> bool: ...
-
-    @property
-    def time(self) -> int: ...
 
 
 class Exit(NamedTuple):
@@ -52,8 +44,15 @@ class _BadAddressError(Exception):
 class Semihosting:
     """Answers the calls of one guest."""
 
-    def __init__(self, guest: Guest, console: Callable[[bytes], None], command_line: str) -> None:
-        self._guest = guest
+    def __init__(
+        self,
+        memory: VirtualMemory,
+        clock: Clock,
+        console: Callable[[bytes], None],
+        command_line: str,
+    ) -> None:
+        self._memory = memory
+        self._clock = clock
         self._console = console
         self._command_line = command_line.encode() + b"\0"
         self._operations: dict[int, Callable[[int], int | Exit]] = {
@@ -68,8 +67,8 @@ class Semihosting:
             0x09: self._is_tty,
             0x0A: self._seek,
             0x0C: self._length,
-            0x10: lambda _: self._guest.time // 10_000_000,  # SYS_CLOCK, centiseconds
-            0x11: lambda _: self._guest.time // 1_000_000_000,  # SYS_TIME, seconds since start
+            0x10: lambda _: self._clock.now // 10_000_000,  # SYS_CLOCK, centiseconds
+            0x11: lambda _: self._clock.now // 1_000_000_000,  # SYS_TIME, seconds since start
             0x13: lambda _: self._errno,
             0x15: self._get_command_line,
             0x16: self._heap_info,
@@ -98,7 +97,7 @@ class Semihosting:
     # -- access to the guest
 
     def _bytes(self, va: int, size: int) -> bytes:
-        data = self._guest.read_virtual(va, size) if size else b""
+        data = self._memory.read(va, size) if size else b""
         if data is None:
             raise _BadAddressError
         return data
@@ -108,7 +107,7 @@ class Semihosting:
         return [int.from_bytes(data[i : i + 8], "little") for i in range(0, 8 * count, 8)]
 
     def _store(self, va: int, data: bytes) -> None:
-        if data and not self._guest.write_virtual(va, data):
+        if data and not self._memory.write(va, data):
             raise _BadAddressError
 
     def _fail(self, errno: int, answer: int = -1) -> int:
@@ -159,7 +158,7 @@ class Semihosting:
         handle, at, length = self._fields(block, 3)
         if handle not in _CONSOLE_HANDLES:
             return self._fail(_EBADF, length)
-        text = self._guest.read_virtual(at, length) if length <= 1 << 32 else None
+        text = self._memory.read(at, length) if length <= 1 << 32 else None
         if text is None:
             return self._fail(_EFAULT, length)
         if text:
@@ -218,5 +217,5 @@ class Semihosting:
         return Exit(1, f"the guest stopped with semihosting reason {reason:#x}")
 
     def _elapsed(self, block: int) -> int:
-        self._store(block, self._guest.time.to_bytes(8, "little"))
+        self._store(block, self._clock.now.to_bytes(8, "little"))
         return 0

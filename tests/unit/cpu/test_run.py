@@ -11,7 +11,7 @@ from smmu_emu.clock import Clock
 from smmu_emu.cpu.aarch64 import Aarch64Core
 from smmu_emu.cpu.exit import ExitKind
 from smmu_emu.cpu.pace import LONGEST_SLICE
-from smmu_emu.errors import ConfigurationError
+from smmu_emu.errors import ConfigurationError, EmulatorError
 from smmu_emu.memory import PhysicalMemory
 from tests.unit.cpu import a64
 from tests.unit.cpu.core_helpers import DEVICE, NOWHERE, RAM, RAM_SIZE, STOP, VECTORS, Board
@@ -177,6 +177,45 @@ def test_wfi_woken_by_a_timer_that_does_nothing_is_a_deadlock_in_the_end():
     assert board.clock.now == 100
 
 
+def test_masked_spin_lets_time_pass_and_is_a_deadlock_then():
+    board = Board(STOP)
+    seen = []
+    board.clock.after(10**15, lambda: seen.append(board.clock.now))
+    info = board.run(None)
+    assert info.kind is ExitKind.DEADLOCK
+    assert "masked" in info.reason
+    assert seen == [10**15]
+
+
+def test_spin_that_dma_turns_into_something_else_ends():
+    board = Board(STOP, a64.add(5, 5, 1), STOP)
+    board.clock.after(10**15, lambda: board.memory.write(RAM, a64.code(a64.NOP)))
+    board.run(None)
+    assert board.core.x(5) == 1
+
+
+def test_clock_that_never_rests_does_not_keep_a_dead_core_alive(monkeypatch):
+    monkeypatch.setattr("smmu_emu.cpu.aarch64._PATIENCE", 100)
+    board = Board(a64.WFI)
+
+    def again() -> None:
+        board.clock.after(10, again)
+
+    again()
+    info = board.run(None)
+    assert info.kind is ExitKind.DEADLOCK
+    assert "100 events" in info.reason
+
+
+def test_run_and_reset_are_refused_while_the_core_runs():
+    board = Board(a64.str_w(0, 1), STOP)
+    board.core.set_x(1, DEVICE)
+    for call in (lambda: board.core.run(1), lambda: board.core.reset(RAM)):
+        board.device.effect = lambda offset, call=call: call()
+        with pytest.raises(EmulatorError, match="running"):
+            board.run()
+
+
 def test_branch_to_self_with_interrupts_on_waits_as_wfi_does():
     board = Board(a64.DAIF_UNMASK_I, STOP)
     board.catch()
@@ -271,6 +310,15 @@ def test_unknown_system_register_is_undefined_and_reported_once_a_site():
         ("mrs x0, S3_0_C12_C12_0", RAM),
         ("mrs x0, S3_0_C12_C12_0", RAM + 4),
     ]
+
+
+@pytest.mark.parametrize("word", [a64.mrs(0, 3, 4, 1, 1, 0), a64.mrs(0, 3, 6, 1, 1, 0)])
+def test_registers_of_higher_levels_are_undefined_without_a_report(word):
+    board = Board(word)
+    board.catch()
+    board.run()
+    assert board.core.read("ESR_EL1") == 0x0200_0000
+    assert board.reports == []
 
 
 def test_hardware_breakpoints_neither_work_nor_hang():

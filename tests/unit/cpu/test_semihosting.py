@@ -159,7 +159,7 @@ def test_exception_of_the_console_comes_out_of_run():
         raise BrokenPipeError
 
     board = Board(a64.HLT_SEMIHOSTING, STOP)
-    board.core._semihosting._console = broken
+    board.core._traps._host._console = broken
     board.ram.view[0x2000:0x2002] = b"x\0"
     board.core.set_x(0, 0x04)
     board.core.set_x(1, TEXT)
