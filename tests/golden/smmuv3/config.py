@@ -6,9 +6,10 @@ Spec: IHI 0070 3.3.1 (stream table), 5.1, 5.2, 5.4, 6.3.24, 6.3.25, 7.3.22 (orde
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from . import registers as reg
+from .context import OAS_BITS, Config, Half, Stage2
 from .events import (
     C_BAD_CD,
     C_BAD_STE,
@@ -29,11 +30,11 @@ from .fields import (
     level_shift,
     low_mask,
 )
+from .stage2 import fetch_address
 
 if TYPE_CHECKING:
     from .twin import Twin
 
-OAS_BITS = 44
 SID_BITS = 16
 _SPLITS = (6, 8, 10)
 _MAX_CONCATENATED = 16
@@ -50,53 +51,6 @@ _LEGAL_T0SZ = {
     (16, 2): range(20, 35),
     (16, 3): range(31, 40),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Stage2:
-    """What a stage-2 walk needs."""
-
-    granule: int
-    start: int
-    input_bits: int
-    output_bits: int
-    ttb: int
-    affd: bool
-    recorded: bool
-    ptw: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Half:
-    """One of the two address ranges of stage 1; ``ttb`` after stage 2, ``ttb_ipa`` before."""
-
-    granule: int
-    tsz: int
-    ttb: int
-    ttb_ipa: int
-    had: bool
-
-    @property
-    def input_bits(self) -> int:
-        return 64 - self.tsz
-
-
-@dataclass(slots=True)
-class Config:
-    """A decoded STE and CD, as QEMU keeps it for each StreamID."""
-
-    aborts: bool = False
-    bypasses: bool = False
-    vmid: int = -1
-    asid: int = -1
-    stage1: bool = False
-    stage2: Stage2 | None = None
-    output_bits: int = OAS_BITS
-    affd: bool = False
-    recorded: bool = False
-    tbi: tuple[int, int] = (0, 0)
-    halves: tuple[Half | None, Half | None] = (None, None)
-    names: frozenset[str] = field(default_factory=frozenset)
 
 
 def decode(twin: Twin, stream_id: int) -> Config:
@@ -127,11 +81,13 @@ def decode(twin: Twin, stream_id: int) -> Config:
 
 
 def _find_ste(twin: Twin, stream_id: int) -> Ste:
-    log2size = twin.strtab_base_cfg & 0x3F
+    settings = twin.registers[reg.STRTAB_BASE_CFG]
+    log2size = settings & 0x3F
     if stream_id >= 1 << min(log2size, SID_BITS):
         raise _bad_stream_id(twin)
-    base = twin.strtab_base & low_mask(52) & ~0x3F
-    live = (twin.strtab_base_cfg >> 16 & 3 == 1, twin.strtab_base_cfg >> 6 & 0x1F)
+    base = twin.registers[reg.STRTAB_BASE] & ~0x3F
+    base = twin.acts("reserved-bits", base & low_mask(52), base & low_mask(OAS_BITS))
+    live = (settings >> 16 & 3 == 1, settings >> 6 & 0x1F)
     two_level, split = twin.acts(
         "sticky-fmt", (twin.two_level, twin.split if twin.two_level else live[1]), live
     )
@@ -146,7 +102,7 @@ def _find_ste(twin: Twin, stream_id: int) -> Ste:
 
 
 def _bad_stream_id(twin: Twin) -> Fault:
-    recorded = twin.acts("recinvsid", True, bool(twin.architecture_cr2 & 2))
+    recorded = twin.acts("recinvsid", True, bool(twin.registers[reg.CR2] & 2))
     return Fault(C_BAD_STREAMID, recorded=recorded)
 
 
@@ -163,7 +119,7 @@ def _two_level_address(twin: Twin, stream_id: int, base: int, log2size: int, spl
         raise _bad_stream_id(twin)
     index = stream_id & low_mask(split)
     beyond = twin.acts(
-        "l1std-span",
+        "level2-stream-table",
         C_BAD_STE if index >= 1 << span else None,
         C_BAD_STREAMID if index >= 1 << span - 1 else None,
     )
@@ -172,7 +128,7 @@ def _two_level_address(twin: Twin, stream_id: int, base: int, log2size: int, spl
     if beyond == C_BAD_STE:
         raise Fault(C_BAD_STE)
     table = twin.acts(
-        "l2ptr-alignment", descriptor & ~0x1F, descriptor & low_mask(52) & ~low_mask(span + 5)
+        "level2-stream-table", descriptor & ~0x1F, descriptor & low_mask(56) & ~low_mask(span + 5)
     )
     return table + STE_BYTES * index
 
@@ -222,7 +178,7 @@ def _decode_stage2(twin: Twin, ste: Ste) -> Stage2:
 def _fetch_cd(twin: Twin, config: Config, pointer: int) -> Cd:
     address = pointer
     if config.stage2:
-        address = twin.fetch_address(config, pointer, CLASS_CD)
+        address = fetch_address(twin, config, pointer, CLASS_CD)
     raw = twin.memory.read(address, CD_BYTES)
     if raw is None:
         raise Fault(F_CD_FETCH, address=address)
@@ -264,7 +220,7 @@ def _decode_half(twin: Twin, config: Config, cd: Cd, half: int) -> Half | None:
     ttb = ttb_ipa = cd.ttb(half)
     if config.stage2 and not twin.architecture:
         try:
-            ttb = twin.fetch_address(config, ttb_ipa, CLASS_TT)
+            ttb = fetch_address(twin, config, ttb_ipa, CLASS_TT)
         except Fault:
             twin.note("ttb-at-decode")
             raise

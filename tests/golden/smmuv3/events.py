@@ -24,7 +24,8 @@ CLASS_CD = 0
 CLASS_TT = 1
 CLASS_IN = 2
 
-IPA_FIELD = (1 << 56) - 0x1000  # bits [55:12] of a record's last doubleword
+IPA_FIELD = (1 << 44) - 0x1000  # of a record's last doubleword; nothing above the output size
+FETCH_FIELD = (1 << 44) - 8
 
 _WITH_INPUT = {F_WALK_EABT, F_TRANSLATION, F_ADDR_SIZE, F_ACCESS, F_PERMISSION}
 
@@ -68,11 +69,10 @@ def record(twin: Twin, fault: Fault, stream_id: int, iova: int, write: bool) -> 
     assert fault.kind is not None
     flags = input_address = address = 0
     if fault.kind == F_STE_FETCH:
-        address = fault.address
+        address = _field(twin, fault.address, FETCH_FIELD)
     elif fault.kind == F_CD_FETCH:
-        input_address, address = twin.acts(
-            "cd-fetch-address", (fault.address, 0), (0, fault.address)
-        )
+        where = _field(twin, fault.address, FETCH_FIELD)
+        input_address, address = twin.acts("cd-fetch-address", (where, 0), (0, where))
     elif fault.kind in _WITH_INPUT:
         read = twin.acts("walk-rnw", fault.fetching or not write, not write)
         flags = read << 3 | fault.stage2 << 7 | fault.klass << 8
@@ -83,6 +83,9 @@ def record(twin: Twin, fault: Fault, stream_id: int, iova: int, write: bool) -> 
 
 
 def _last_doubleword(twin: Twin, fault: Fault) -> int:
-    if not fault.stage2 or fault.kind == F_WALK_EABT:
-        return fault.address
-    return twin.acts("ipa-low-bits", fault.address, fault.address & IPA_FIELD)
+    field = FETCH_FIELD if fault.kind == F_WALK_EABT else IPA_FIELD
+    return _field(twin, fault.address, field)
+
+
+def _field(twin: Twin, address: int, field: int) -> int:
+    return twin.acts("address-fields", address, address & field)

@@ -62,7 +62,7 @@ class Ste:
 
 
 class Cd:
-    """A context descriptor; ``half`` is 0 for the TTB0 region and 1 for TTB1. Spec: IHI 0070 5.4."""
+    """A context descriptor; ``half`` is 0 for TTB0's region, 1 for TTB1's. Spec: IHI 0070 5.4."""
 
     __slots__ = ("words",)
 
@@ -112,6 +112,7 @@ class Command:
 
     opcode = property(lambda self: bits(self.low, 0, 8))
     ssec = property(lambda self: bits(self.low, 10, 1))
+    substream_id = property(lambda self: bits(self.low, 12, 20))
     num = property(lambda self: bits(self.low, 12, 5))
     scale = property(lambda self: bits(self.low, 20, 5))
     completion = property(lambda self: bits(self.low, 12, 2))  # CMD_SYNC.CS

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """QEMU's register file: what each offset stores, and what a read gives.
 
-Spec: IHI 0070 6.2, 6.3. Page 1 is an alias of page 0, reserved bits are kept, and only the bases and
-GERROR_IRQ_CFG0 answer 64-bit reads.
+Spec: IHI 0070 6.2, 6.3. Page 1 is an alias of page 0, reserved bits are kept, and only the bases
+and GERROR_IRQ_CFG0 answer 64-bit reads.
 """
 
 from __future__ import annotations
@@ -34,9 +34,46 @@ _GBPA_RESET = 0x1000  # SHCFG: use incoming
 _GBPA_UPDATE = 1 << 31
 _ID_BYTES = (0x04, 0, 0, 0, 0x84, 0xB4, 0xF0, 0x10, 0x0D, 0xF0, 0x05, 0xB1)
 
+_OAS_MASK = low_mask(44)
+_HINT = 1 << 62  # RA, WA
+_INDEX, _OVERFLOW = low_mask(20), 1 << 31
+_ERR = 0x7F << 24
+
+DEFINED = {
+    CR0: _CR0ACK,
+    CR1: 0xFFF,
+    CR2: 0x02,  # RECINVSID
+    GBPA: 0x1F_3F1F,
+    IRQ_CTRL: _IRQ_CTRLACK,
+    GERROR: 0x05,
+    GERRORN: 0x05,
+    STRTAB_BASE: _HINT | _OAS_MASK & ~0x3F,
+    STRTAB_BASE_CFG: 0x3_07FF,
+    CMDQ_BASE: _HINT | _OAS_MASK,
+    CMDQ_PROD: _INDEX,
+    CMDQ_CONS: _ERR | _INDEX,
+    EVENTQ_BASE: _HINT | _OAS_MASK,
+    EVENTQ_PROD: _OVERFLOW | _INDEX,
+    EVENTQ_CONS: _OVERFLOW | _INDEX,
+}
+"""Bits that exist in an SMMU with the recorded features; the others are RES0."""
+
+_GUARDS = {
+    CR1: 0x0D,
+    CR2: 0x01,
+    STRTAB_BASE: 0x01,
+    STRTAB_BASE_CFG: 0x01,
+    CMDQ_BASE: 0x08,
+    CMDQ_CONS: 0x08,
+    EVENTQ_BASE: 0x04,
+    EVENTQ_PROD: 0x04,
+}
+"""CR0 enables that make a register read-only, or its writes unpredictable."""
+
 _WIDE = (GERROR_IRQ_CFG0, STRTAB_BASE, CMDQ_BASE, EVENTQ_BASE)
-_NARROW = (CR1, GERROR_IRQ_CFG1, GERROR_IRQ_CFG2, STRTAB_BASE_CFG)
+_NARROW = (CR1, CR2, GERROR_IRQ_CFG1, GERROR_IRQ_CFG2, STRTAB_BASE_CFG)
 _GERROR_CFG = range(GERROR_IRQ_CFG0, 0x78)
+_ON_PAGE1 = {PAGE1 + EVENTQ_PROD, PAGE1 + EVENTQ_CONS}
 
 
 class Queue:
@@ -50,10 +87,6 @@ class Queue:
         self.size_lg2 = 0
         self.prod = 0
         self.cons = 0
-
-    def set_base(self, value: int) -> None:
-        self.base = value
-        self.size_lg2 = min(value & 0x1F, self.LARGEST_LG2)
 
     @property
     def empty(self) -> bool:
@@ -74,7 +107,7 @@ class RegisterFile:
 
     def __init__(self, identification: tuple[int, ...]) -> None:
         self.identification = identification  # IDR0..IDR5, IIDR, AIDR
-        self.stored: dict[int, int] = dict.fromkeys((CR0, CR2, IRQ_CTRL, *_WIDE, *_NARROW), 0)
+        self.stored: dict[int, int] = dict.fromkeys((CR0, IRQ_CTRL, *_WIDE, *_NARROW), 0)
         self.stored[GBPA] = _GBPA_RESET
 
     def __getitem__(self, offset: int) -> int:
@@ -83,11 +116,34 @@ class RegisterFile:
 
 def read(twin: Twin, offset: int, size: int) -> int:
     """Return what QEMU gives for a read of ``size`` bytes."""
+    _note_alias(twin, offset)
     offset &= ~PAGE1
-    value = _read_wide(twin, offset) if size == 8 else _read_narrow(twin, offset)
+    value = raw(twin, offset, size)
     if offset in _GERROR_CFG:
         return twin.acts("gerror-irq-cfg", value, 0)
-    return value
+    if offset == CR0ACK:
+        return twin.acts("cr0ack", value, value & _CR0ACK)
+    if offset == IRQ_CTRLACK:
+        return twin.acts("irq-ctrl-ack", value, value & _IRQ_CTRLACK)
+    if offset >= ID_REGISTERS:
+        return twin.acts("id-bytes", value, 0)
+    if offset <= AIDR:
+        return value
+    defined = DEFINED.get(offset & ~4 if offset & ~4 in _WIDE else offset, 0)
+    if size == 4 and offset & ~4 in _WIDE:
+        defined >>= 8 * (offset & 4)
+    return twin.acts("reserved-bits", value, value & defined)
+
+
+def _note_alias(twin: Twin, offset: int) -> None:
+    """Note accesses that find something only because page 1 repeats page 0."""
+    if offset + PAGE1 in _ON_PAGE1 or (offset & PAGE1 and offset not in _ON_PAGE1):
+        twin.note("page-alias")
+
+
+def raw(twin: Twin, offset: int, size: int) -> int:
+    """Return the stored value of the register at ``offset`` on page 0."""
+    return _read_wide(twin, offset) if size == 8 else _read_narrow(twin, offset)
 
 
 def _read_wide(twin: Twin, offset: int) -> int:
@@ -107,12 +163,9 @@ def _read_narrow(twin: Twin, offset: int) -> int:
     if offset & ~4 in _WIDE:
         return _read_wide(twin, offset & ~4) >> 8 * (offset & 4) & low_mask(32)
     if offset == CR0ACK:
-        return twin.acts("cr0ack", registers[CR0] & _QEMU_CR0ACK, registers[CR0] & _CR0ACK)
-    if offset == CR2:
-        return twin.acts("cr2-while-enabled", registers[CR2], twin.architecture_cr2)
+        return registers[CR0] & _QEMU_CR0ACK
     if offset == IRQ_CTRLACK:
-        enabled = registers[IRQ_CTRL]
-        return twin.acts("irq-ctrl-ack", enabled, enabled & _IRQ_CTRLACK)
+        return registers[IRQ_CTRL]
     if ID_REGISTERS <= offset < 0x1000:
         return _ID_BYTES[(offset - ID_REGISTERS) // 4]
     return _read_dynamic(twin, offset)
@@ -131,36 +184,36 @@ def _read_dynamic(twin: Twin, offset: int) -> int:
 
 def write(twin: Twin, offset: int, size: int, value: int) -> None:
     """Do what QEMU does for a write of ``size`` bytes."""
+    _note_alias(twin, offset)
     offset &= ~PAGE1
+    whole = offset & ~4 if offset & ~4 in _WIDE else offset
+    guarded = bool(twin.registers[CR0] & _GUARDS.get(whole, 0))
+    before = _visible(twin, whole) if guarded else 0
     if size == 8:
         if offset in _WIDE:
             _write_wide(twin, offset, value)
-    elif offset & ~4 in _WIDE:
+    elif whole in _WIDE:
         shift = 8 * (offset & 4)
-        old = _read_wide(twin, offset & ~4)
+        old = _read_wide(twin, whole)
         merged = old & ~(low_mask(32) << shift) | value << shift
-        if offset & 4:  # the upper half leaves a queue's size alone
-            _write_upper(twin, offset & ~4, merged)
-        else:
-            _write_wide(twin, offset, merged)
+        _write_wide(twin, whole, merged, sized=not shift)
     else:
         _write_narrow(twin, offset, value)
+    if guarded and _visible(twin, whole) != before:
+        twin.note("cr2-while-enabled" if whole == CR2 else "guarded-registers")
 
 
-def _write_wide(twin: Twin, offset: int, value: int) -> None:
-    if offset == CMDQ_BASE:
-        twin.command_queue.set_base(value)
-    elif offset == EVENTQ_BASE:
-        twin.event_queue.set_base(value)
-    else:
-        twin.registers.stored[offset] = value
+def _visible(twin: Twin, offset: int) -> int:
+    return raw(twin, offset, 8 if offset in _WIDE else 4) & DEFINED[offset]
 
 
-def _write_upper(twin: Twin, offset: int, value: int) -> None:
-    if offset == CMDQ_BASE:
-        twin.command_queue.base = value
-    elif offset == EVENTQ_BASE:
-        twin.event_queue.base = value
+def _write_wide(twin: Twin, offset: int, value: int, sized: bool = True) -> None:
+    """Store 64 bits; a write of the upper half leaves a queue's size as it was."""
+    if offset in (CMDQ_BASE, EVENTQ_BASE):
+        queue = twin.command_queue if offset == CMDQ_BASE else twin.event_queue
+        queue.base = value
+        if sized:
+            queue.size_lg2 = min(value & 0x1F, Queue.LARGEST_LG2)
     else:
         twin.registers.stored[offset] = value
 
@@ -171,15 +224,13 @@ def _write_narrow(twin: Twin, offset: int, value: int) -> None:
         if value & _GBPA_UPDATE:
             stored[GBPA] = value & ~_GBPA_UPDATE
     elif offset == CMDQ_CONS:
+        if (value ^ twin.command_queue.cons) & _ERR:
+            twin.note("cons-error-code")
         twin.command_queue.cons = value
     elif offset == EVENTQ_PROD:
         twin.event_queue.prod = value
     elif offset == EVENTQ_CONS:
         twin.event_queue.cons = value
-    elif offset == CR2:
-        stored[CR2] = value
-        if not stored[CR0] & 1:
-            twin.architecture_cr2 = value
     elif offset == STRTAB_BASE_CFG:
         stored[STRTAB_BASE_CFG] = value
         if value >> 16 & 3 == 1:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The physical memory behind the recorded SMMU: RAM, and the windows that answer without RAM.
 
-RAM is sparse, zero until written. Flash reads as zero; the PCIe windows read as all ones and swallow
-writes. Everything else is unassigned: an access there is an external abort.
+RAM is sparse, zero until written. Flash reads as zero; the PCIe windows read as all ones and
+swallow writes. Everything else is unassigned: an access there is an external abort.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ class SystemMemory:
         if offset + size > PAGE:
             first = PAGE - offset
             head, tail = self.read(address, first), self.read(address + first, size - first)
-            assert head is not None and tail is not None  # both in RAM
+            assert head is not None  # both are in RAM
+            assert tail is not None
             return head + tail
         page = self._pages.get(address // PAGE)
         return bytes(size) if page is None else bytes(page[offset : offset + size])

@@ -3,7 +3,8 @@
 
 Stage-2-only entries, those for table and CD addresses of nested streams among them, have ASID -1;
 without stage 2 in the SMMU the VMID is -1. An entry also keeps what the architecture would judge it
-by, and the names of the deviations without which it would not be there.
+by, and the names of the deviations without which it would not be there. An entry without names is
+*legal*: any SMMU may hold it.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ class Entry:
 
     ``perm`` is what the input's stage allows, ``parent`` what stage 2 allows. ``ap``, ``ap_table``
     and ``not_global`` are stage 1's descriptor fields (ap_table gathered over the levels, 0 under
-    HAD); ``ipa`` is stage 1's output; ``leaf_mask`` the extent of the input stage's own leaf.
+    HAD); ``ipa`` is stage 1's output; ``leaf`` is (granule, level) of the input stage's own leaf,
+    of which a combined entry may be a piece; ``tagged`` says that the top byte was ignored.
     """
 
     iova: int
@@ -39,19 +41,39 @@ class Entry:
     ap_table: int = 0
     not_global: bool = False
     ipa: int = 0
-    leaf_mask: int = 0
+    leaf: tuple[int, int] = (0, 0)
+    tagged: bool = False
+    combined: bool = False
+    descriptor: int = 0
     names: frozenset[str] = field(default_factory=frozenset)
 
     def target(self, address: int) -> int:
         """Return where ``address`` goes."""
         return self.out + (address & self.mask)
 
+    @property
+    def leaf_mask(self) -> int:
+        """Mask of the input stage's whole leaf."""
+        granule, level = self.leaf
+        return (1 << level_shift(level, granule)) - 1
+
+    @property
+    def canonical(self) -> int:
+        """``iova`` as invalidations name it: an ignored top byte filled from bit 55."""
+        return canonical(self.iova) if self.tagged else self.iova
+
+
+def canonical(address: int) -> int:
+    """Return ``address`` with its top byte filled from bit 55."""
+    return address | 0xFF << 56 if address >> 55 & 1 else address & (1 << 56) - 1
+
 
 class Tlb:
-    """Entries in QEMU's order of insertion."""
+    """Entries in QEMU's order of insertion; ``changes`` counts what came and went."""
 
     def __init__(self) -> None:
         self.entries: dict[Key, Entry] = {}
+        self.changes = 0
 
     def lookup(
         self, asid: int, vmid: int, address: int, granule: int, input_bits: int
@@ -73,14 +95,20 @@ class Tlb:
 
     def insert(self, asid: int, vmid: int, entry: Entry) -> None:
         """Remember ``entry``; a full TLB is emptied first."""
+        self.changes += 1
         if len(self.entries) >= CAPACITY:
             self.entries.clear()
         self.entries[asid, vmid, entry.iova, entry.granule, entry.level] = entry
 
     def remove(self, keys: Iterable[Key]) -> None:
         """Drop the entries of ``keys``."""
+        self.changes += 1
         for key in keys:
             del self.entries[key]
+
+    def legal(self) -> Iterable[tuple[Key, Entry]]:
+        """Return the entries that any SMMU may hold."""
+        return ((key, entry) for key, entry in self.entries.items() if not entry.names)
 
     def select(self, matches: Callable[[Key, Entry], bool]) -> list[Key]:
         """Return the keys of the entries that match."""
