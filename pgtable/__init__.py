@@ -28,6 +28,7 @@ from pgtable.config import (
     Tcr,
     Vtcr,
 )
+from pgtable.contract import DIRTY_NO_CLEAR, DirtyBitmap, Run
 from pgtable.errors import (
     AlreadyMappedError,
     BadRangeError,
@@ -52,7 +53,7 @@ from pgtable.flush import FlushOps, FlushRecorder, IotlbGather
 from pgtable.memory import Arena, TableMemory
 from pgtable.registry import Format, Registry, State, Status, formats
 from pgtable.shared import alloc, free, register, unregister
-from pgtable.table import DIRTY_NO_CLEAR, DirtyBitmap, PageTable, Run
+from pgtable.table import PageTable
 
 __all__ = [
     "DIRTY_NO_CLEAR",

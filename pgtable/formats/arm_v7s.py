@@ -17,6 +17,7 @@ from __future__ import annotations
 import numpy as np
 
 from pgtable.config import EEXIST, EINVAL, ERANGE, PageTableConfig, Quirk
+from pgtable.contract import U64
 from pgtable.errors import ConfigRefusedError
 from pgtable.flush import IotlbGather
 from pgtable.formats.common import ZEROS, half_steps, signed_32
@@ -36,7 +37,6 @@ from pgtable.formats.v7s_descriptors import (
 from pgtable.formats.v7s_tables import V7sTables
 from pgtable.memory import TableMemory
 from pgtable.registry import Format
-from pgtable.table import U64
 
 SIZES = 0x1000 | 0x10000 | 1 << 20 | 1 << 24
 QUIRKS = Quirk.ARM_NS | Quirk.NO_PERMS | Quirk.ARM_MTK_EXT | Quirk.ARM_MTK_TTBR_EXT
@@ -100,28 +100,30 @@ class V7sTable(V7sTables):
         entry = table + first
         pages = 1
         if pgcount > 1 and self._coherent and pgsize == each << shift:
-            pages = min(pgcount, (mask + 1 - first) // each)
-            if (paddr + pages * pgsize - 1) >> 32 != paddr >> 32 or not self._is_zero(
-                entry, pages * each
-            ):
-                pages = 1
+            most = min(pgcount, (mask + 1 - first) // each)
+            same_4g = (paddr + most * pgsize - 1) >> 32 == paddr >> 32
+            if same_4g and self._is_zero(entry, most * each):
+                pages = most
         if pages == 1 and not self._make_room(iova, shift, entry, each):
             return -EEXIST
         attr |= paddr & 0xFFFF_FFFF & -1 << shift
         if self._mtk:
             attr |= scatter(paddr)
+        self._write(entry, attr, each, pages, pgsize)
+        return pages
+
+    def _write(self, entry: int, pte: int, each: int, pages: int, pgsize: int) -> None:
+        """Write the entries of adjacent pages, `each` equal ones a page."""
         if pages == 1 == each:
-            self._halves[entry] = attr
+            self._halves[entry] = pte
+        elif pages == 1:
+            self._half_array[entry : entry + each] = pte
         else:
-            ramp = half_steps((mask + 1) // each, pgsize.bit_length() - 1, each)
-            if pages == 1:
-                self._half_array[entry : entry + each] = attr
-            else:
-                count = pages * each
-                np.add(ramp[:count], np.uint32(attr), out=self._half_array[entry : entry + count])
+            ramp = half_steps(pages, pgsize.bit_length() - 1, each)
+            out = self._half_array[entry : entry + pages * each]
+            np.add(ramp, np.uint32(pte), out=out)
         if not self._coherent:
             self.memory.sync(self._at(entry), each << 2)
-        return pages
 
     def _is_zero(self, entry: int, count: int) -> bool:
         start, size = entry << 2, count << 2

@@ -10,11 +10,12 @@ from __future__ import annotations
 import numpy as np
 
 from pgtable.config import EEXIST, EINVAL, ERANGE
+from pgtable.contract import U64
 from pgtable.flush import IotlbGather
 from pgtable.formats.common import ZEROS, signed_32, steps
 from pgtable.formats.lpae_read import LpaeReader
 from pgtable.formats.lpae_tables import ADDRESS, LAST, SW_SYNC, TABLE, TYPE, Plan
-from pgtable.table import U64, R_co
+from pgtable.table import R_co
 
 
 class LpaeMapper(LpaeReader[R_co]):

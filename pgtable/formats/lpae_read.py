@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pgtable.config import EINVAL
+from pgtable.contract import DIRTY_NO_CLEAR, U64, DirtyBitmap, Run
 from pgtable.formats.common import CHUNK, stretches
 from pgtable.formats.lpae_tables import ADDRESS, BLOCK, LAST, TABLE, TYPE, LpaeTables
-from pgtable.table import DIRTY_NO_CLEAR, U64, DirtyBitmap, R_co, Run
+from pgtable.table import R_co
 
 if TYPE_CHECKING:
+    from pgtable.contract import Addresses
     from pgtable.formats.common import Index
     from pgtable.memory import Words
-    from pgtable.table import Addresses
 
 RDONLY = 1 << 7
 DBM = 1 << 51

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pgtable.config import ENOMEM, ArmV7sRegs, PageTableConfig, Quirk
+from pgtable.contract import Run
 from pgtable.errors import OutOfTableMemoryError, TableMemoryError
 from pgtable.formats.common import CHUNK, TreeTable, stretches
 from pgtable.formats.v7s_descriptors import (
@@ -29,11 +30,10 @@ from pgtable.formats.v7s_descriptors import (
     scatter,
 )
 from pgtable.memory import TableMemory
-from pgtable.table import Run
 
 if TYPE_CHECKING:
+    from pgtable.contract import Addresses
     from pgtable.formats.common import Index
-    from pgtable.table import Addresses
 
 LEVEL_2_SIZE = 0x400
 
