@@ -90,7 +90,10 @@ class VirtBoard:
             reporter.window("gic distributor", GIC_DISTRIBUTOR.base),
             reporter.window("gic cpu interface", GIC_CPU.base),
         )
-        self.smmu = Smmuv3(self.memory, smmu_ids, clock=clock) if iommu else None
+        self.smmu = None
+        if iommu:
+            report_smmu = reporter.window("smmu0", SMMU.base)
+            self.smmu = Smmuv3(self.memory, smmu_ids, clock=clock, report=report_smmu)
         self.pcie = PcieHost(self.memory, self.smmu)
         self._add_functions(pci)
         self._map()

@@ -11,17 +11,22 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
+from smmu_emu.ats import Invalidation, PageResponse, ResponseCode
+from smmu_emu.smmuv3.ats import Ats
 from smmu_emu.smmuv3.config import ConfigurationCache
 from smmu_emu.smmuv3.context import Tag, World
 from smmu_emu.smmuv3.ids import IdRegisters
 from smmu_emu.smmuv3.interrupt import CMDQ_ERR, Interrupts
+from smmu_emu.smmuv3.pri import PageRequests
 from smmu_emu.smmuv3.queue import CommandQueue
 from smmu_emu.smmuv3.register_file import RegisterFile
 from smmu_emu.smmuv3.spec.command import (
+    AtcInvalidate,
     CommandError,
     ConfigInvalidate,
     ConfigInvalidateRange,
     Opcode,
+    PriResponse,
     Resume,
     Sync,
     SyncSignal,
@@ -34,7 +39,9 @@ from smmu_emu.tlb import InvalidateScope, Space, Tlb
 
 ILL, NONE = CommandError.ILL, CommandError.NONE
 _CMDQEN = CR0.mask("CMDQEN")
+_SMMUEN = CR0.mask("SMMUEN")
 _SEC = 1 << 10
+_EL1 = (World.EL1, World.EL1_NESTED)
 _GRANULE_OF_TG = {1: 12, 2: 14, 3: 16}
 
 
@@ -52,6 +59,8 @@ class CommandProcessor:
         configuration: ConfigurationCache,
         tlb: Tlb,
         path: TranslationPath,
+        ats: Ats,
+        page_requests: PageRequests,
     ) -> None:
         self.registers = registers
         self.queue = queue
@@ -59,6 +68,8 @@ class CommandProcessor:
         self.configuration = configuration
         self.tlb = tlb
         self.path = path
+        self.ats = ats
+        self.page_requests = page_requests
         self.ids: IdRegisters = registers.ids
         self.consumed: Counter[int] = Counter()
         self._running = False
@@ -69,8 +80,8 @@ class CommandProcessor:
             return
         self._running = True
         try:
-            while self._ready():
-                self._step()
+            while self._ready() and self._step():
+                pass
         finally:
             self._running = False
 
@@ -81,28 +92,31 @@ class CommandProcessor:
             and not self.queue.empty
         )
 
-    def _step(self) -> None:
+    def _step(self) -> bool:
+        """Consume one command; False if that is not possible now."""
         data = self.queue.peek()
         if data is None:
-            self._fail(CommandError.ABT)
-            return
+            return self._fail(CommandError.ABT)
         command = int.from_bytes(data, "little")
         opcode = command & 0xFF
+        if opcode == Opcode.SYNC and self.ats.invalidations.waiting:
+            return False  # it goes on when the last endpoint has answered (4.7.3)
         function = COMMANDS.get(opcode)
         error = ILL if function is None else function(self, command)
         if error is not NONE:
-            self._fail(error)
-            return
+            return self._fail(error)
         self.consumed[opcode] += 1
         self.queue.consume()
         if opcode == Opcode.SYNC:
             self._complete_sync(command)
+        return True
 
-    def _fail(self, error: CommandError) -> None:
+    def _fail(self, error: CommandError) -> bool:
         """Stop at the command: CONS.ERR first, then the global error. Spec: 7.1."""
         values = self.registers.values
         values["CMDQ_CONS"] = CMDQ_CONS(values["CMDQ_CONS"]).replace(ERR=error).value
         self.interrupts.raise_error(CMDQ_ERR)
+        return False
 
     def _complete_sync(self, command: int) -> None:
         """CONS has moved already: completion is never signalled before it is visible (3.18)."""
@@ -111,6 +125,17 @@ class CommandProcessor:
             self.interrupts.sync_completed(sync.MSIAddress, sync.MSIData)
         elif sync.CS == SyncSignal.SEV and self.ids.features.SEV:
             self.interrupts.wfe_event.pulse()
+
+    # -- ATS and PRI
+
+    @property
+    def smmu_enabled(self) -> bool:
+        """Whether SMMUEN is 1."""
+        return bool(self.registers.values["CR0ACK"] & _SMMUEN)
+
+    def substream_of(self, command: AtcInvalidate | PriResponse) -> int | None:
+        """The PASID a command names; without substreams SSV acts as 0. Spec: 4.5.1, 4.5.2."""
+        return command.SubstreamID if command.SSV and self.ids.sizes.SSIDSIZE else None
 
     # -- TLB invalidation: which spaces, which addresses
 
@@ -153,7 +178,10 @@ def _nothing(processor: CommandProcessor, command: int) -> CommandError:
 
 
 def _sync(processor: CommandProcessor, command: int) -> CommandError:
-    return ILL if Sync(command).CS == 3 else NONE
+    """Fails once if an endpoint has not answered an invalidation in time. Spec: 4.7.3."""
+    if Sync(command).CS == 3:
+        return ILL
+    return CommandError.ATC_INV_SYNC if processor.ats.invalidations.take_timeout() else NONE
 
 
 def _cfgi_ste(processor: CommandProcessor, command: int) -> CommandError:
@@ -196,9 +224,7 @@ def _nh_all(processor: CommandProcessor, command: int) -> CommandError:
     if not processor.ids.features.S1P:
         return ILL
     vmid = processor.vmid_of(TlbInvalidate(command))
-    processor.tlb.invalidate(
-        processor.spaces(lambda tag: tag.world is World.EL1 and tag.vmid == vmid)
-    )
+    processor.tlb.invalidate(processor.spaces(lambda tag: tag.world in _EL1 and tag.vmid == vmid))
     return NONE
 
 
@@ -207,8 +233,12 @@ def _nh_asid(processor: CommandProcessor, command: int) -> CommandError:
     if not processor.ids.features.S1P:
         return ILL
     fields = TlbInvalidate(command)
-    tag = Tag(World.EL1, processor.vmid_of(fields), fields.ASID)
-    processor.tlb.invalidate(processor.spaces(lambda other: other == tag))
+    vmid = processor.vmid_of(fields)
+    processor.tlb.invalidate(
+        processor.spaces(
+            lambda tag: tag.world in _EL1 and tag.vmid == vmid and tag.asid == fields.ASID
+        )
+    )
     return NONE
 
 
@@ -219,7 +249,7 @@ def _nh_va(processor: CommandProcessor, command: int) -> CommandError:
     return _by_address(
         processor,
         fields,
-        lambda tag: tag.world is World.EL1 and tag.vmid == vmid and tag.asid in (None, fields.ASID),
+        lambda tag: tag.world in _EL1 and tag.vmid == vmid and tag.asid in (None, fields.ASID),
     )
 
 
@@ -227,7 +257,7 @@ def _nh_vaa(processor: CommandProcessor, command: int) -> CommandError:
     """One address or range under every ASID. Spec: 4.4.2.3."""
     fields = TlbInvalidate(command)
     vmid = processor.vmid_of(fields)
-    return _by_address(processor, fields, lambda tag: tag.world is World.EL1 and tag.vmid == vmid)
+    return _by_address(processor, fields, lambda tag: tag.world in _EL1 and tag.vmid == vmid)
 
 
 def _by_address(
@@ -245,7 +275,7 @@ def _s12_vmall(processor: CommandProcessor, command: int) -> CommandError:
     if not processor.ids.features.S2P:
         return ILL
     vmid = TlbInvalidate(command).VMID
-    worlds = (World.EL1, World.S2)
+    worlds = (*_EL1, World.S2)
     processor.tlb.invalidate(processor.spaces(lambda tag: tag.world in worlds and tag.vmid == vmid))
     return NONE
 
@@ -264,7 +294,7 @@ def _s2_ipa(processor: CommandProcessor, command: int) -> CommandError:
 
 def _nsnh_all(processor: CommandProcessor, command: int) -> CommandError:
     """Everything of EL1, any VMID, both stages. Spec: 4.4.4.1."""
-    worlds = (World.EL1, World.S2)
+    worlds = (*_EL1, World.S2)
     processor.tlb.invalidate(processor.spaces(lambda tag: tag.world in worlds))
     return NONE
 
@@ -314,6 +344,35 @@ def _by_el2_address(
     return NONE
 
 
+def _atc_inv(processor: CommandProcessor, command: int) -> CommandError:
+    """Ask an endpoint to forget translations; a Size above 52 is ILL here. Spec: 4.5.1."""
+    fields = AtcInvalidate(command)
+    if not processor.ids.features.ATS or fields.Size > 52:
+        return ILL
+    if processor.smmu_enabled:
+        size_lg2 = 12 + fields.Size
+        substream_id = processor.substream_of(fields)
+        every = bool(fields.Global and substream_id is not None)
+        request = Invalidation(fields.Address & -(1 << size_lg2), size_lg2, substream_id, every)
+        processor.ats.invalidate(fields.StreamID, request)
+    return NONE
+
+
+_RESPONSE_CODES = (ResponseCode.FAILURE, ResponseCode.INVALID_REQUEST, ResponseCode.SUCCESS)
+
+
+def _pri_resp(processor: CommandProcessor, command: int) -> CommandError:
+    """Answer a page request group. Spec: 4.5.2, 8.3."""
+    fields = PriResponse(command)
+    if not processor.ids.features.PRI or fields.Resp == 3:
+        return ILL
+    if processor.smmu_enabled:
+        code, substream_id = _RESPONSE_CODES[fields.Resp], processor.substream_of(fields)
+        response = PageResponse(fields.PRGIndex, code, substream_id)
+        processor.page_requests.respond(fields.StreamID, response)
+    return NONE
+
+
 def _resume(processor: CommandProcessor, command: int) -> CommandError:
     """Retry or end one stalled transaction; a tag that fits none is no error. Spec: 4.7.1."""
     if command & _SEC or processor.ids.features.STALL_MODEL == 1:
@@ -360,6 +419,8 @@ COMMANDS: dict[int, Callable[[CommandProcessor, int], CommandError]] = {
     Opcode.TLBI_S12_VMALL: _s12_vmall,
     Opcode.TLBI_S2_IPA: _s2_ipa,
     Opcode.TLBI_NSNH_ALL: _nsnh_all,
+    Opcode.ATC_INV: _atc_inv,
+    Opcode.PRI_RESP: _pri_resp,
     Opcode.RESUME: _resume,
     Opcode.STALL_TERM: _stall_term,
     Opcode.SYNC: _sync,

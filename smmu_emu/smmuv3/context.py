@@ -29,9 +29,14 @@ _SAME_KINDS = (0, 1, 2, 3, 4, 1, 6, 3)
 
 
 class World(Enum):
-    """StreamWorld of a stream's translations, and S2 for those of stage 2 alone. Spec: 3.3.3."""
+    """StreamWorld of translations that stage 1 took part in, and S2 for those of stage 2 alone.
+
+    NS-EL1 has two: what a stream that bypasses stage 2 caches must not let a nested stream with the
+    same tags escape its stage 2. Spec: 3.3.3, 5.2.1, 5.4.1.
+    """
 
     EL1 = "NS-EL1"
+    EL1_NESTED = "NS-EL1 through stage 2"
     EL2 = "NS-EL2"
     EL2_E2H = "NS-EL2-E2H"
     S2 = "stage 2"
@@ -204,6 +209,8 @@ def make_context(stream: Stream, cd: CD | None, ids: IdRegisters, tlb: Tlb) -> C
     if cd is None:
         return Context(stream, None, 0)
     world, vmid = stream.world, stream.vmid
+    if stream.stage2 is not None:
+        world = World.EL1_NESTED
     shared = tlb.space(Tag(world, vmid, None))
     if world is World.EL2:
         # One table, no ASIDs: nG and everything about the upper half are without meaning.

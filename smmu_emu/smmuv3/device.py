@@ -12,15 +12,20 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from smmu_emu.ats import Endpoint
 from smmu_emu.clock import Clock
+from smmu_emu.devices.reporter import Report, ignore
 from smmu_emu.memory import PhysicalMemory
 from smmu_emu.port import MemoryPort
+from smmu_emu.smmuv3.ats import Ats
 from smmu_emu.smmuv3.commands import CommandProcessor
 from smmu_emu.smmuv3.config import ConfigurationCache
 from smmu_emu.smmuv3.fault import encode
 from smmu_emu.smmuv3.ids import IdRegisters
 from smmu_emu.smmuv3.interrupt import EVENTQ_ABT_ERR, Interrupts
-from smmu_emu.smmuv3.queue import CommandQueue, EventQueue
+from smmu_emu.smmuv3.invalidations import Invalidations
+from smmu_emu.smmuv3.pri import PageRequests
+from smmu_emu.smmuv3.queue import CommandQueue, EventQueue, PriQueue
 from smmu_emu.smmuv3.register_file import RegisterFile
 from smmu_emu.smmuv3.spec.registers import CR0, GBPA
 from smmu_emu.smmuv3.stages import Stages
@@ -45,13 +50,17 @@ class Delays:
 
     acknowledge: int = 0
     commands: int = 0
+    invalidation_timeout: int = 60_000_000_000
+    """How long an ATS endpoint may take to answer an invalidation: PCIe says a minute."""
 
 
 class Smmuv3:
     """One translation unit; ``name`` tells it apart from others in traces.
 
-    `read` and `write` are its register window, `translate` serves its clients. Raises
-    ConfigurationError if ``ids`` advertise what is not modelled.
+    `read` and `write` are its register window, `translate` serves its clients. ``report`` hears of
+    accesses to registers that do not exist.
+
+    Raises: ConfigurationError if ``ids`` advertise what is not modelled.
     """
 
     def __init__(
@@ -63,6 +72,7 @@ class Smmuv3:
         tlb: Tlb | None = None,
         delays: Delays | None = None,
         name: str = "smmu0",
+        report: Report = ignore,
     ) -> None:
         self.name = name
         self.ids = ids or IdRegisters()
@@ -72,9 +82,9 @@ class Smmuv3:
         self.tap = Tap()
         self.ports = {
             port: MemoryPort(port, memory)
-            for port in ("walk", "config", "command-queue", "event-queue", "msi")
+            for port in ("walk", "config", "command-queue", "event-queue", "pri-queue", "msi")
         }
-        self.registers = RegisterFile(self.ids)
+        self.registers = RegisterFile(self.ids, report)
         self.interrupts = Interrupts(self.registers, name, self.ports["msi"])
         self.tlb = tlb if tlb is not None else Tlb()
         self.configuration = ConfigurationCache(self.registers, self.ports["config"], self.tlb)
@@ -89,6 +99,25 @@ class Smmuv3:
             self.stalls,
             self._report,
         )
+        endpoints: dict[int, Endpoint] = {}
+        self.page_requests = PageRequests(
+            self.registers,
+            PriQueue(self.registers, self.ports["pri-queue"]),
+            self.interrupts,
+            self.configuration,
+            endpoints,
+            self._report,
+        )
+        self.ats = Ats(
+            self.registers,
+            self.configuration,
+            self.tlb,
+            self.stages,
+            self._report,
+            Invalidations(self.clock, self.delays.invalidation_timeout, lambda: self._ring(0)),
+            endpoints,
+            self.page_requests.receive,
+        )
         self.commands = CommandProcessor(
             self.registers,
             CommandQueue(self.registers, self.ports["command-queue"]),
@@ -96,6 +125,8 @@ class Smmuv3:
             self.configuration,
             self.tlb,
             self.path,
+            self.ats,
+            self.page_requests,
         )
         self.memory = memory
         self.translate = self.path.translate
@@ -134,6 +165,8 @@ class Smmuv3:
         self.path.hits = self.path.misses = self.stages.walks = 0
         self.commands.consumed.clear()
         self.stalls.take_all()
+        self.ats.reset()
+        self.page_requests.reset()
         self.tlb.clear()
         self.configuration.drop_ste_range(0, 1 << 32)
 
@@ -185,18 +218,18 @@ class Smmuv3:
 
     # -- faults
 
-    def _report(self, fault: Fault) -> bool:
+    def _report(self, fault: Fault, record: bytes | None = None) -> bool:
         """Record a fault if its configuration wants that, and tell who listens.
 
-        False when a stalled transaction's record could not be written; it will try again.
+        ``record`` is what to write where the fault alone does not say everything. False when a
+        stalled transaction's record could not be written; it will try again.
         """
-        record = None
-        if fault.recorded and fault.code:
+        if record is None and fault.recorded and fault.code:
             record = encode(fault, self.ids.output_bits)
-            if not self._deliver(record, is_stall=fault.stag is not None):
-                if fault.stag is not None:
-                    return False
-                record = None
+        if record is not None and not self._deliver(record, is_stall=fault.stag is not None):
+            if fault.stag is not None:
+                return False
+            record = None
         if self.tap.listeners:
             self.tap.fault(self.name, fault, record)
         return True

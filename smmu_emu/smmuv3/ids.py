@@ -117,15 +117,30 @@ class IdRegisters:
             raise ConfigurationError("IDR0.STALL_MODEL and IDR0.HTTU must not be 3")
         if self.addresses.OAS > 6:
             raise ConfigurationError("IDR5.OAS above 6 (52 bits) is not modelled")
+        self._check_ats()
+
+    def _check_ats(self) -> None:
+        """Fields that are RES0 without what they build on. Spec: 6.3.1, 6.3.4."""
+        idr0 = self.features
+        stages = idr0.S1P and idr0.S2P
+        substreams = self.sizes.SSIDSIZE
+        for field, number, base, present in (
+            ("IDR0.PRI", idr0.PRI, "IDR0.ATS", idr0.ATS),
+            ("IDR0.ATSRECERR", idr0.ATSRECERR, "IDR0.ATS", idr0.ATS),
+            ("IDR0.NS1ATS", idr0.NS1ATS, "IDR0.ATS, S1P and S2P", idr0.ATS and stages),
+            ("IDR3.PPS", self.extras.PPS, "IDR0.PRI and IDR1.SSIDSIZE", idr0.PRI and substreams),
+        ):
+            if number and not present:
+                raise ConfigurationError(f"{field} = 1 needs {base}: clear it, or set those")
 
 
 _ABSENT: dict[tuple[str, type[IDR0] | type[IDR1] | type[IDR3] | type[IDR5]], tuple[str, ...]] = {
     ("idr0", IDR0): (
-        *("BTM", "DORMHINT", "ATS", "ATOS", "PRI", "VMW", "VATOS"),
+        *("BTM", "DORMHINT", "ATOS", "VMW", "VATOS"),
         "RME_IMPL",
     ),
     ("idr1", IDR1): ("QUEUES_PRESET", "TABLES_PRESET", "ECMDQ"),
-    ("idr3", IDR3): ("PBHA", "PPS", "MPAM", "E0PD"),
+    ("idr3", IDR3): ("PBHA", "MPAM", "E0PD"),
     ("idr5", IDR5): ("DS", "D128"),
 }
 

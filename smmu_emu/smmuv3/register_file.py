@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from smmu_emu.bits import Word
+from smmu_emu.devices.reporter import Report, ignore
 from smmu_emu.smmuv3.ids import IdRegisters
 from smmu_emu.smmuv3.spec.registers import (
     CR0,
@@ -51,11 +52,13 @@ class RegisterFile:
 
     ``written`` holds what a write sets off, by register name: it is called after the value changed,
     with the value before. Registers that need more than that (CR0, GBPA ...) are named in
-    ``intercept``: their function gets the new value and stores what it thinks right.
+    ``intercept``: their function gets the new value and stores what it thinks right. ``report``
+    hears of accesses that reach no register.
     """
 
-    def __init__(self, ids: IdRegisters) -> None:
+    def __init__(self, ids: IdRegisters, report: Report = ignore) -> None:
         self.ids = ids
+        self.report = report
         self.values: dict[str, int] = {}
         self.intercept: dict[str, Callable[[int], None]] = {}
         self.written: dict[str, Callable[[int], None]] = {}
@@ -79,12 +82,16 @@ class RegisterFile:
     def read(self, offset: int, size: int) -> int:
         """What a read of ``size`` bytes at ``offset`` gives; 0 where it is illegal."""
         part = self._parts.get((offset, size))
-        return 0 if part is None else self.values[part.name] >> part.shift & part.mask
+        if part is None:
+            self.report(offset, f"read of {size} bytes")
+            return 0
+        return self.values[part.name] >> part.shift & part.mask
 
     def write(self, offset: int, size: int, value: int) -> None:
         """A write by software; ignored where it is illegal, guarded, or the register read-only."""
         part = self._parts.get((offset, size))
         if part is None:
+            self.report(offset, f"write of {size} bytes")
             return
         name, shift, mask = part
         writable = self._writable.get(name, 0) & mask << shift & ~self._guarded(name)

@@ -171,10 +171,10 @@ class TranslationPath:
                 alloccfg=gbpa.ALLOCCFG,
                 shcfg=gbpa.SHCFG,
             )
-        return self._bypass(transaction, passed, "SMMUEN is 0")
+        return self._bypass(transaction, transaction.kind, passed, "SMMUEN is 0")
 
     def _bypass(
-        self, transaction: Transaction, passed: Attributes, reason: str
+        self, transaction: Transaction, kind: int, passed: Attributes, reason: str
     ) -> Translation | Fault:
         """Addresses pass unchanged if they fit the output size. Spec: 3.4."""
         output_bits = self.registers.ids.output_bits
@@ -185,7 +185,7 @@ class TranslationPath:
             EventCode.F_ADDR_SIZE if enabled else 0,
             transaction,
             fetch_class=FetchClass.IN,
-            kind=transaction.kind,
+            kind=kind,
             recorded=enabled,
             reason=f"{reason} and the address is beyond OAS",
         )
@@ -201,7 +201,7 @@ class TranslationPath:
             return self.translate(transaction)
         if context.bypass:
             reason = "the STE bypasses both stages"
-            result = self._bypass(transaction, context.stream.incoming, reason)
+            result = self._bypass(transaction, kind, context.stream.incoming, reason)
             return self._told(result) if isinstance(result, Fault) else result
         if context.aborts:
             reason = "STE.Config aborts the stream"

@@ -219,7 +219,8 @@ def _slot(key: Key, entry: Entry) -> _SLOT:
     if asid < 0:
         tag = Tag(World.S2, vmid, None, INCOMING)
     else:
-        tag = Tag(World.EL1, vmid, asid if entry.not_global else None)
+        world = World.EL1_NESTED if entry.combined else World.EL1
+        tag = Tag(world, vmid, asid if entry.not_global else None)
     return tag, size_lg2, entry.canonical >> size_lg2
 
 
