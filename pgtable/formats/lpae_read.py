@@ -108,39 +108,55 @@ class LpaeReader(LpaeTables[R_co]):
     def iovas_to_phys(self, iovas: Addresses) -> Addresses:
         flat = np.ascontiguousarray(iovas, dtype=np.uint64).reshape(-1)
         out = np.zeros(flat.shape, dtype=np.uint64)
-        for start in range(0, flat.size, CHUNK):
-            part = flat[start : start + CHUNK].view(np.int64)
-            self._phys_chunk(part, out[start : start + CHUNK])
+        if flat.size:
+            table, level = self._common(int(flat.min()), int(flat.max()))
+            for start in range(0, flat.size, CHUNK):
+                part = flat[start : start + CHUNK].view(np.int64)
+                self._phys_chunk(part, table, level, out[start : start + CHUNK])
         return out.reshape(np.shape(iovas))
 
-    def _phys_chunk(self, iovas: Index, out: Addresses) -> None:
+    def _common(self, low: int, high: int) -> tuple[int, int]:
+        """Return the lowest table, and its level, that all walks between two addresses meet."""
+        g = self.geometry
+        table = self._root
+        for level in range(g.start_level, LAST):
+            if low >> g.shift(level) != high >> g.shift(level):
+                return table, level
+            word = table + (low >> g.shift(level) & g.mask(level))
+            pte = self._words[word]
+            if pte & TYPE != TABLE:
+                return table, level
+            table = self._follow(pte, word, level)
+        return table, LAST
+
+    def _phys_chunk(self, iovas: Index, root: int, start: int, out: Addresses) -> None:
         """Walk all addresses level by level; those that met a leaf or a hole drop out."""
         g = self.geometry
         left: Index | None = None  # positions of the addresses still under way; None is all
-        table: Index | int = self._root
-        for level in range(g.start_level, LAST + 1):
+        table: Index | int = root
+        for level in range(start, LAST + 1):
             words = iovas >> g.shift(level)
             words &= g.mask(level)
             words += table
             ptes = self._array[words]
             kind = ptes & np.uint64(TYPE)
+            on = kind == TABLE
+            if level < LAST and on.all():
+                table = self._follow_many(ptes, words, level)
+                continue
             leaf = kind == (self.page_kind if level == LAST else BLOCK)
-            if level == LAST and left is None and leaf.all():
+            if left is None and leaf.all():
                 out[:] = self._join(ptes, iovas, g.shift(level))
                 return
-            if leaf.any():
-                where = np.flatnonzero(leaf)
+            where = np.flatnonzero(leaf)
+            if where.size:
                 value = self._join(ptes[where], iovas[where], g.shift(level))
                 out[where if left is None else left[where]] = value
-            if level == LAST:
+            keep = np.flatnonzero(on)
+            if level == LAST or not keep.size:
                 return
-            on = kind == TABLE
-            if not on.all():
-                keep = np.flatnonzero(on)
-                if not keep.size:
-                    return
-                left = keep if left is None else left[keep]
-                iovas, ptes, words = iovas[keep], ptes[keep], words[keep]
+            left = keep if left is None else left[keep]
+            iovas, ptes, words = iovas[keep], ptes[keep], words[keep]
             table = self._follow_many(ptes, words, level)
 
     def _decode_many(self, ptes: Addresses) -> Addresses:
