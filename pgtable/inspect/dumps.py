@@ -15,6 +15,7 @@ import mmap
 import re
 import struct
 from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -71,7 +72,7 @@ class Image:
         if not found:
             raise DumpError("no memory given")
         self.pieces = sorted(found, key=lambda piece: piece.base)
-        for one, other in zip(self.pieces, self.pieces[1:], strict=False):
+        for one, other in pairwise(self.pieces):
             if other.base < one.end:
                 raise DumpError(f"two pieces overlap: {one}, {other}")
         self._bases = np.array([piece.base for piece in self.pieces], dtype=np.uint64)
