@@ -20,7 +20,7 @@ from collections.abc import Callable
 
 from smmu_emu.clock import Clock
 from smmu_emu.cpu.codewatch import CodeWatch
-from smmu_emu.cpu.engine import HCR_EL2, MASK64, PC, SCR_EL3, Engine
+from smmu_emu.cpu.engine import GUEST_MODELS, HCR_EL2, MASK64, PC, SCR_EL3, Engine
 from smmu_emu.cpu.exit import ExitInfo, ExitKind
 from smmu_emu.cpu.faults import MemoryFaults
 from smmu_emu.cpu.mmio import InstructionPlans, WindowPort
@@ -75,6 +75,10 @@ class Aarch64Core:
         command_line: str = "",
         unmodelled: Callable[[str, int], None] | None = None,
     ) -> None:
+        if model not in GUEST_MODELS:
+            raise ConfigurationError(
+                f"no core model {model!r} for guests; there are {', '.join(GUEST_MODELS)}"
+            )
         if ns_per_instruction < 1:
             raise ConfigurationError(f"{ns_per_instruction} ns an instruction; 1 is the least")
         self._memory = memory
@@ -98,7 +102,7 @@ class Aarch64Core:
         system = self._system
         self._code = CodeWatch(engine, memory, pace, plans, system.read, system.write)
         host = Semihosting(virtual, clock, console or (lambda _: None), command_line)
-        self._traps = Traps(engine, pace, memory, virtual, self._state, host, self._report, model)
+        self._traps = Traps(engine, pace, memory, virtual, self._state, host, self._report)
         memory.code_written = self._code.written
         self._pristine = engine.save()
 

@@ -24,7 +24,11 @@ from smmu_emu.cpu.layout import find_layout
 from smmu_emu.errors import ConfigurationError
 from smmu_emu.memory import PhysicalMemory
 
-MODELS = ("cortex-a57", "cortex-a53", "cortex-a72", "max")
+GUEST_MODELS = ("cortex-a57", "cortex-a53", "cortex-a72")
+MODELS = (*GUEST_MODELS, "max")
+"""Models in Unicorn's order. "max" runs no guests: some undefined instructions of its FP16 end the
+process instead of being undefined.
+"""
 PC, SP = 32, 31
 """Indexes into `Engine.registers`, after X0 to X30."""
 _STATE = 33

@@ -2,6 +2,7 @@
 """Taking exceptions to EL1: what the engine leaves to us.
 
 IRQs are not here: the engine takes them by itself (as virtual IRQs, which EL1 cannot tell apart).
+The cores on offer have none of the later additions to PSTATE (PAN, UAO, SSBS and the like).
 
 Reference: DDI 0487 D1.4.2 (entry), D1.4.1.6 (vectors), J1.1 AArch64.TakeException, D24.2 (ESR_EL1).
 """
@@ -35,8 +36,8 @@ _CLASSES = {
     0x26: "SP alignment fault",
     0x3C: "BRK",
 }
-_SPSR, _SCTLR = SYSTEM["SPSR_EL1"], SYSTEM["SCTLR_EL1"]
-_NZCV, _PAN, _SPAN = 0xF000_0000, 1 << 22, 1 << 23
+_SPSR = SYSTEM["SPSR_EL1"]
+_NZCV = 0xF000_0000
 _EL1H, _DAIF = 5, 0x3C0
 _SHORT_HANDLER, _MANY = 64, 1000
 
@@ -50,9 +51,8 @@ def describe(esr: int) -> str:
 class Vectors:
     """Enters EL1's vectors, and notices when that leads nowhere."""
 
-    def __init__(self, engine: Engine, model: str) -> None:
+    def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._has_pan = model == "max"
         self._before = engine.batch("PSTATE", "VBAR_EL1")
         self._after = engine.batch("ELR_EL1", "ESR_EL1", "PSTATE")
         self.reset()
@@ -82,16 +82,11 @@ class Vectors:
             engine.set("FAR_EL1", far)
         after = self._after.values
         after[0], after[1] = return_address, esr
-        after[2] = pstate & _NZCV | self._pan(pstate) | _DAIF | _EL1H
+        after[2] = pstate & _NZCV | _DAIF | _EL1H
         self._after.write()
         engine.registers[PC] = vector
         engine.set_system(_SPSR, pstate)
         return self._loop((esr, return_address, pstate, vector), instructions)
-
-    def _pan(self, pstate: int) -> int:
-        if self._has_pan and not self._engine.get_system(_SCTLR) & _SPAN:
-            return _PAN
-        return pstate & _PAN
 
     def _loop(self, entry: tuple[int, ...], instructions: int) -> str:
         """The same exception over and over, without or hardly without an instruction between.

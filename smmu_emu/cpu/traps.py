@@ -35,7 +35,6 @@ class Traps:
         state: RunState,
         host: Semihosting,
         report: Callable[[str, int], None],
-        model: str,
     ) -> None:
         self._engine = engine
         self._pace = pace
@@ -44,7 +43,7 @@ class Traps:
         self._state = state
         self._host = host
         self._report = report
-        self._vectors = Vectors(engine, model)
+        self._vectors = Vectors(engine)
 
     def reset(self) -> None:
         """Forget what was taken before."""
