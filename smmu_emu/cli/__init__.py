@@ -8,16 +8,18 @@ usage is 2, as everywhere.
 
 from __future__ import annotations
 
+import gc
 import importlib
-import os
+import signal
 import sys
+from io import TextIOWrapper
 from typing import NoReturn
 
 import click
 
 from smmu_emu.errors import EmulatorError
 
-_COMMANDS = {"run": "run", "demo": "demo"}
+_COMMANDS = {"run": "run", "demo": "demo", "tables": "tables"}
 EMULATOR_ERROR = 123
 INTERRUPTED = 130
 
@@ -45,6 +47,11 @@ def cli() -> None:
 
 def main() -> NoReturn:
     """Entry point of ``smmu-emu``."""
+    gc.disable()  # what is made while modules load stays; `run_image` switches it on
+    # Whoever read our output went away, or the report has a name that the terminal cannot show.
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         status = cli.main(standalone_mode=False)
         sys.stdout.flush()
@@ -52,16 +59,15 @@ def main() -> NoReturn:
         error.show()
         status = error.exit_code
     except click.Abort:
-        print("smmu-emu: interrupted", file=sys.stderr)
-        status = INTERRUPTED
+        status = _complain("interrupted", INTERRUPTED)
     except EmulatorError as error:
-        print(f"smmu-emu: {error}", file=sys.stderr)
-        status = EMULATOR_ERROR
-    except BrokenPipeError:
-        # Whoever read our output went away; Python would complain once more at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status = EMULATOR_ERROR
+        status = _complain(str(error))
     except OSError as error:
-        print(f"smmu-emu: {error.filename or 'I/O'}: {error.strerror}", file=sys.stderr)
-        status = EMULATOR_ERROR
+        status = _complain(f"{error.filename or 'output'}: {error.strerror or error}")
+    gc.freeze()  # the process ends: nothing is worth a search for garbage
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _complain(what: str, status: int = EMULATOR_ERROR) -> int:
+    click.echo(f"smmu-emu: {what}", err=True)
+    return status

@@ -26,7 +26,7 @@ class Number(click.ParamType[int]):
         except ValueError:
             self.fail(f"{value!r} is not a number such as 4096, 0x1000 or 512M", param, ctx)
         if not 0 <= number < 1 << 64:
-            self.fail(f"{value!r} does not fit 64 bits", param, ctx)
+            self.fail(f"{value!r} is not between 0 and 2^64 - 1", param, ctx)
         return number
 
 

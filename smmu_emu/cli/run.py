@@ -3,14 +3,24 @@
 
 from __future__ import annotations
 
-import json
+import gc
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from smmu_emu.cli import INTERRUPTED
 from smmu_emu.cli.parameters import FILE_AT, NUMBER
+
+if TYPE_CHECKING:
+    from smmu_emu.cpu.aarch64 import Aarch64Core
+    from smmu_emu.machine import Machine, RunResult
+    from smmu_emu.trace.summary import Summary
 
 _EPILOG = """\
 The exit status is the firmware's own (semihosting SYS_EXIT), or 0 for a PSCI power-off.
@@ -18,11 +28,14 @@ The exit status is the firmware's own (semihosting SYS_EXIT), or 0 for a PSCI po
 \b
 The emulator's own statuses:
     2  wrong usage
-  123  the image or the machine is unusable, one line says why
+  123  the image, the machine or a file is unusable, one line says why
   124  --max-instructions exceeded
   125  the core waits for ever
   126  the core faults in its own vectors
   127  the guest asked for a reset
+  130  interrupted by Ctrl-C; the report tells of the run so far
+
+Numbers are decimal or 0x...; K, M and G after them are powers of 1024.
 """
 
 
@@ -59,32 +72,81 @@ def run_image(
     report: bool = True,
 ) -> int:
     """Run an image and report; the exit status."""
+    from smmu_emu.cpu.exit import ExitKind
     from smmu_emu.errors import ConfigurationError
     from smmu_emu.machine import Machine
     from smmu_emu.smmuv3 import PRESETS
     from smmu_emu.trace.summary import Recorder
 
     if ids not in PRESETS:
-        raise ConfigurationError(f"--ids {ids}: no such preset; there are {', '.join(PRESETS)}")
-    if json_path is not None:
-        json_path.open("w").close()
+        raise ConfigurationError(f"no ID registers {ids!r}; there are {', '.join(PRESETS)}")
     with Machine.virt(ram=ram, cpu_model=cpu, smmu_ids=PRESETS[ids], console=_print) as machine:
         machine.load(image, load_address=load_address, entry=entry)
         for address, path in blobs:
-            machine.load_blob(address, path.read_bytes(), name=str(path))
+            machine.load_blob(address, path)
+        if json_path is not None:
+            _claim(json_path, image)
         recorder = Recorder(machine)
-        result = machine.run(max_instructions)
+        result = _run(machine, max_instructions)
         summary = recorder.summary(result, image)
     if report:
-        _print(b"\n")
+        _print(b"\n" if machine.output.endswith(b"\n") else b"\n\n" if machine.output else b"")
         for line in summary.lines():
             click.echo(line)
+    elif result.kind not in (ExitKind.EXIT, ExitKind.POWER_OFF):
+        click.echo(f"smmu-emu: {result.reason}", err=True)
     if json_path is not None:
-        json_path.write_text(json.dumps(summary.as_dict(), indent=1) + "\n")
+        _write(json_path, summary)
     return result.status
+
+
+def _claim(report: Path, image: Path) -> None:
+    """Open the report before the run: who waits for hours wants to know now that it fails.
+
+    Raises: ConfigurationError if the image would be overwritten.
+    """
+    from smmu_emu.errors import ConfigurationError
+
+    if report.exists() and report.samefile(image):
+        raise ConfigurationError(f"--json {report} would overwrite the image")
+    report.open("w").close()
+
+
+def _write(path: Path, summary: Summary) -> None:
+    import json
+
+    try:
+        path.write_text(json.dumps(summary.as_dict(), indent=1) + "\n")
+    except OSError as error:  # a failed write, unlike a failed open, does not say where
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def _run(machine: Machine, max_instructions: int | None) -> RunResult:
+    core = machine.core
+    gc.freeze()  # what was loaded stays
+    gc.enable()
+    with _stopped_by_ctrl_c(core):
+        return machine.run(max_instructions)
+
+
+@contextmanager
+def _stopped_by_ctrl_c(core: Aarch64Core) -> Iterator[None]:
+    """The first Ctrl-C ends the run after the instruction under way, the second at once."""
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield  # whoever started us, as a shell in the background, ignores it
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        core.request_exit("interrupted", INTERRUPTED)
+
+    signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _print(data: bytes) -> None:
     """The console, live."""
-    sys.stdout.buffer.write(data)
-    sys.stdout.buffer.flush()
+    click.echo(data, nl=False)

@@ -7,7 +7,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import capstone
+    import capstone  # type: ignore[import-untyped]
 
 
 @cache

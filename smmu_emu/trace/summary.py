@@ -8,9 +8,9 @@ and as plain data for machines (`Summary.as_dict` is the format of ``--json``).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from smmu_emu.smmuv3.fault import describe
 from smmu_emu.smmuv3.spec.command import Opcode
@@ -18,6 +18,7 @@ from smmu_emu.smmuv3.spec.event import EventCode
 from smmu_emu.trace.symbols import NOWHERE, Place, SymbolTable
 
 if TYPE_CHECKING:
+    from smmu_emu.devices.reporter import Site
     from smmu_emu.machine import Machine, RunResult
     from smmu_emu.trace.tap import FaultEvent
     from smmu_emu.transaction import Fault
@@ -26,8 +27,7 @@ MAX_FAULTS = 10_000
 JSON_VERSION = 1
 
 
-@dataclass(frozen=True)
-class Cause:
+class Cause(NamedTuple):
     """The instruction that started something: its address, its word, and its names."""
 
     pc: int
@@ -45,8 +45,7 @@ class Cause:
         return " ".join(word for word in words if word)
 
 
-@dataclass(frozen=True)
-class RefusedTransaction:
+class RefusedTransaction(NamedTuple):
     """A fault, the record that reached the event queue (or None), and who started it."""
 
     fault: Fault
@@ -60,14 +59,17 @@ class Recorder:
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
         self.refused: list[RefusedTransaction] = []
-        self.dropped = 0
+        self.recorded = 0
+        self.lost = 0
         machine.smmu.tap.listen(self._on_fault)
 
     def _on_fault(self, event: FaultEvent) -> None:
-        if len(self.refused) >= MAX_FAULTS:
-            self.dropped += 1
-            return
-        self.refused.append(RefusedTransaction(event.fault, event.record, self._cause()))
+        if event.record is None:
+            self.lost += 1
+        else:
+            self.recorded += 1
+        if len(self.refused) < MAX_FAULTS:
+            self.refused.append(RefusedTransaction(event.fault, event.record, self._cause()))
 
     def _cause(self) -> Cause | None:
         core = self.machine.running_core
@@ -92,9 +94,11 @@ class Recorder:
             tlb_misses=machine.smmu.path.misses,
             walks=machine.smmu.stages.walks,
             commands=dict(sorted(machine.smmu.commands.consumed.items())),
+            events_recorded=self.recorded,
+            events_lost=self.lost,
             refused=[_named(refused, symbols) for refused in self.refused],
-            dropped=self.dropped,
             unmodelled=list(machine.unmodelled),
+            unmodelled_not_kept=machine.reporter.dropped,
         )
 
 
@@ -102,12 +106,10 @@ def _named(refused: RefusedTransaction, symbols: SymbolTable) -> RefusedTransact
     cause = refused.cause
     if cause is None:
         return refused
-    named = Cause(cause.pc, cause.word, symbols.find(cause.pc))
-    return RefusedTransaction(refused.fault, refused.record, named)
+    return refused._replace(cause=cause._replace(place=symbols.find(cause.pc)))
 
 
-@dataclass(frozen=True)
-class Summary:
+class Summary(NamedTuple):
     """The result of a run, ready to be printed or written down."""
 
     image: Path | None
@@ -117,9 +119,16 @@ class Summary:
     tlb_misses: int
     walks: int
     commands: dict[int, int]
-    refused: list[RefusedTransaction] = field(default_factory=list)
-    dropped: int = 0
-    unmodelled: list[Any] = field(default_factory=list)
+    events_recorded: int
+    events_lost: int
+    refused: list[RefusedTransaction]
+    unmodelled: list[Site]
+    unmodelled_not_kept: int
+
+    @property
+    def refused_not_kept(self) -> int:
+        """Refused transactions past the first `MAX_FAULTS`, which are counted alone."""
+        return self.events_recorded + self.events_lost - len(self.refused)
 
     def lines(self) -> Iterator[str]:
         """The report, line by line."""
@@ -134,15 +143,17 @@ class Summary:
         )
         commands = ", ".join(f"{_name(op)} {count:,}" for op, count in self.commands.items())
         yield f"commands       {commands or 'none'}"
-        recorded = sum(refused.record is not None for refused in self.refused)
-        yield f"events         {recorded:,} recorded, {len(self.refused) - recorded:,} not recorded"
-        for refused in self.refused:
-            yield from _refusal_lines(refused)
-        if self.dropped:
-            yield f"  and {self.dropped:,} more refused transactions, not kept"
+        yield f"events         {self.events_recorded:,} recorded, {self.events_lost:,} not recorded"
+        for reasons, group in groupby(self.refused, _reason_lines):
+            yield from map(_headline, group)
+            yield from reasons
+        if self.refused_not_kept:
+            yield f"  and {self.refused_not_kept:,} more refused transactions, not kept"
         if self.unmodelled:
             yield "touched but not modelled:"
-            yield from (f"  {access}" for access in self.unmodelled)
+            yield from (f"  {site}" for site in self.unmodelled)
+        if self.unmodelled_not_kept:
+            yield f"  and {self.unmodelled_not_kept:,} more, not kept"
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data; addresses are numbers, records hexadecimal in memory order."""
@@ -158,9 +169,11 @@ class Summary:
             "dma": {f"{sid:#x}": count for sid, count in self.dma.items()},
             "tlb": {"hits": self.tlb_hits, "misses": self.tlb_misses, "walks": self.walks},
             "commands": {_name(opcode): count for opcode, count in self.commands.items()},
+            "events": {"recorded": self.events_recorded, "not_recorded": self.events_lost},
             "faults": [_as_dict(refused) for refused in self.refused],
-            "faults_not_kept": self.dropped,
-            "unmodelled": [str(access) for access in self.unmodelled],
+            "faults_not_kept": self.refused_not_kept,
+            "unmodelled": [site._asdict() for site in self.unmodelled],
+            "unmodelled_not_kept": self.unmodelled_not_kept,
         }
 
 
@@ -168,12 +181,17 @@ def _name(opcode: int) -> str:
     return Opcode(opcode).name
 
 
-def _refusal_lines(refused: RefusedTransaction) -> Iterator[str]:
+def _headline(refused: RefusedTransaction) -> str:
     silent = "" if refused.record is not None else "  [no record]"
-    yield f"  {describe(refused.fault)}{silent}"
-    yield f"      why: {refused.fault.reason}"
+    return f"  {describe(refused.fault)}{silent}"
+
+
+def _reason_lines(refused: RefusedTransaction) -> list[str]:
+    """Why, and by whom: the same for transactions of one loop, and then told once."""
+    lines = [f"      why: {refused.fault.reason}"]
     if refused.cause is not None:
-        yield f"      by:  {refused.cause}"
+        lines.append(f"      by:  {refused.cause}")
+    return lines
 
 
 def _as_dict(refused: RefusedTransaction) -> dict[str, Any]:
@@ -189,6 +207,7 @@ def _as_dict(refused: RefusedTransaction) -> dict[str, Any]:
         "stage": fault.stage,
         "level": fault.level,
         "reason": fault.reason,
+        "stall_tag": fault.stag,
         "record": None if refused.record is None else refused.record.hex(),
         "cause": None
         if cause is None

@@ -1,16 +1,29 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """From an address in an image to its symbol and source line, where the ELF has them.
 
-ELF symbol tables and DWARF line programs are read by pyelftools, when the first address is asked for.
-A damaged table yields no names; it never stops a report.
+ELF sections and DWARF line programs are found by pyelftools, when the first address is asked for;
+the symbol table is taken apart here, since a kernel has a hundred thousand symbols. Only the line
+programs of the units that hold an address are run. A damaged table yields no names; it never stops
+a report.
+
+Reference: System V gABI chapter 4 (symbol table), DWARF 4 6.1.2 and 6.2 (address ranges, lines).
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Iterable, Iterator
 from functools import cached_property
+from io import BytesIO
 from pathlib import Path
+from struct import Struct
 from typing import Any, NamedTuple
+
+_SYMBOL = Struct("<IBBHQQ")  # name, info, other, section, value, size
+_NOTYPE, _FUNC = 0, 2
+_LONGEST_NAME = 256
+_LARGEST_WHOLE = 1 << 20
+"""Bytes of line programs that are run as a whole if no table says which of them is wanted."""
 
 
 class Place(NamedTuple):
@@ -31,93 +44,127 @@ class Place(NamedTuple):
 
 NOWHERE = Place(None, 0, None)
 
+_Symbols = list[tuple[int, int, str]]
+"""Start, end and name."""
+_Lines = list[tuple[int, str | None]]
+"""First address of each row and its source line; None where a sequence ends."""
+
 
 class SymbolTable:
     """Names for addresses of one image; an image that is no ELF has none."""
 
     def __init__(self, path: Path | None) -> None:
         self.path = path
+        self._found: dict[int, Place] = {}
+        self._lines: dict[int | None, _Lines] = {}
 
     def find(self, address: int) -> Place:
         """The symbol and source line of an address; parts that are not known are None."""
-        symbol, offset = self._symbol(address)
-        return Place(symbol, offset, self._source(address))
+        place = self._found.get(address)
+        if place is None:
+            place = self._found[address] = Place(*self._symbol(address), self._source(address))
+        return place
 
     def _symbol(self, address: int) -> tuple[str | None, int]:
-        starts, rows = self._symbols
-        index = bisect_right(starts, address) - 1
+        index = bisect_right(self._symbols, address, key=_start) - 1
         if index < 0:
             return None, 0
-        start, size, name = rows[index]
-        if size and address >= start + size:
-            return None, 0
-        return name, address - start
+        start, end, name = self._symbols[index]
+        return (name, address - start) if address < end else (None, 0)
 
     def _source(self, address: int) -> str | None:
-        starts, rows = self._lines
-        index = bisect_right(starts, address) - 1
-        return rows[index] if index >= 0 else None
+        try:
+            rows = self._lines_near(address)
+        except Exception:  # whatever a library says about damage: there are no lines
+            return None
+        index = bisect_right(rows, address, key=_start) - 1
+        return rows[index][1] if index >= 0 else None
 
     @cached_property
-    def _symbols(self) -> tuple[list[int], list[tuple[int, int, str]]]:
-        rows = sorted(self._read(_read_symbols))
-        return [row[0] for row in rows], rows
-
-    @cached_property
-    def _lines(self) -> tuple[list[int], list[str | None]]:
-        rows = dict(sorted(self._read(_read_lines), key=lambda row: row[0]))
-        return list(rows), list(rows.values())
-
-    def _read(self, reader: Any) -> list[Any]:
-        """What ``reader`` finds in the ELF; nothing if there is none or it is damaged."""
-        if self.path is None:
-            return []
-        from elftools.common.exceptions import DWARFError, ELFError
+    def _elf(self) -> Any:
+        """The image for pyelftools; None if it is no ELF, or gone."""
         from elftools.elf.elffile import ELFFile
 
         try:
-            with self.path.open("rb") as file:
-                return list(reader(ELFFile(file)))
-        except (ELFError, DWARFError, OSError, KeyError, ValueError, IndexError, AttributeError):
+            return ELFFile(BytesIO(self.path.read_bytes())) if self.path is not None else None
+        except Exception:  # as above
+            return None
+
+    @cached_property
+    def _symbols(self) -> _Symbols:
+        try:
+            return sorted(_read_symbols(self._elf)) if self._elf is not None else []
+        except Exception:  # as above
             return []
 
+    @cached_property
+    def _dwarf(self) -> Any:
+        elf = self._elf
+        return elf.get_dwarf_info() if elf is not None and elf.has_dwarf_info() else None
 
-def _read_symbols(elf: Any) -> list[tuple[int, int, str]]:
-    section = elf.get_section_by_name(".symtab")
-    if section is None:
-        return []
-    kinds = ("STT_FUNC", "STT_NOTYPE")
-    return [
-        (symbol["st_value"], symbol["st_size"], symbol.name)
-        for symbol in section.iter_symbols()
-        if symbol["st_info"]["type"] in kinds
-        and symbol["st_shndx"] != "SHN_UNDEF"
-        and symbol.name
-        and not symbol.name.startswith("$")
-    ]
+    def _lines_near(self, address: int) -> _Lines:
+        """The rows of the unit that holds an address, or of all units if none says that it does."""
+        dwarf = self._dwarf
+        if dwarf is None:
+            return []
+        ranges = dwarf.get_aranges()
+        where = None if ranges is None else ranges.cu_offset_at_addr(address)
+        if where not in self._lines:
+            self._lines[where] = []  # for the next address, should these be damaged
+            if where is not None:
+                rows = _read_lines(dwarf, [dwarf.get_CU_at(where)])
+            elif dwarf.debug_line_sec.size <= _LARGEST_WHOLE:
+                rows = _read_lines(dwarf, dwarf.iter_CUs())
+            else:
+                rows = {}
+            self._lines[where] = sorted(rows.items())
+        return self._lines[where]
 
 
-def _read_lines(elf: Any) -> list[tuple[int, str | None]]:
-    """(first address, source line) of every row; None where a sequence ends."""
-    if not elf.has_dwarf_info():
-        return []
-    rows: list[tuple[int, str | None]] = []
-    dwarf = elf.get_dwarf_info()
-    for unit in dwarf.iter_CUs():
+def _start(row: tuple[int, Any] | tuple[int, int, str]) -> int:
+    return row[0]
+
+
+def _read_symbols(elf: Any) -> Iterator[tuple[int, int, str]]:
+    """Labels and functions; one that has no size reaches to the end of its section."""
+    table = elf.get_section_by_name(".symtab")
+    if table is None:
+        return
+    names = elf.get_section(table["sh_link"]).data()
+    ends = [section["sh_addr"] + section["sh_size"] for section in elf.iter_sections()]
+    data = table.data()
+    whole = len(data) - len(data) % _SYMBOL.size
+    for name_at, info, _, section, start, size in _SYMBOL.iter_unpack(data[:whole]):
+        if info & 0xF not in (_NOTYPE, _FUNC) or not 0 < section < len(ends):
+            continue
+        name = _text(names[name_at : name_at + _LONGEST_NAME].partition(b"\0")[0])
+        if name and not name.startswith("$"):
+            yield start, start + size if size else ends[section], name
+
+
+def _read_lines(dwarf: Any, units: Iterable[Any]) -> dict[int, str | None]:
+    """The source line of every row's first address; None where a sequence ends."""
+    rows: dict[int, str | None] = {}
+    for unit in units:
         program = dwarf.line_program_for_CU(unit)
         if program is None:
             continue
         first = 0 if program["version"] >= 5 else 1
-        files = [_decode(entry.name) for entry in program["file_entry"]]
+        files = [_text(entry.name) for entry in program["file_entry"]]
         for entry in program.get_entries():
             state = entry.state
             if state is None:
                 continue
             index = state.file - first
-            known = 0 <= index < len(files) and not state.end_sequence
-            rows.append((state.address, f"{files[index]}:{state.line}" if known else None))
+            if state.end_sequence:
+                rows.setdefault(state.address, None)
+            elif 0 <= index < len(files):
+                rows[state.address] = f"{files[index]}:{state.line}"
     return rows
 
 
-def _decode(name: bytes | str) -> str:
-    return name.decode(errors="replace") if isinstance(name, bytes) else name
+def _text(name: bytes | str) -> str:
+    """A name that any terminal can show."""
+    data = name if isinstance(name, bytes) else name.encode(errors="surrogateescape")
+    text = data.decode("ascii", "backslashreplace")
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
