@@ -131,6 +131,7 @@ class Stream:
             output_bits=min(IPS_BITS[ste.S2PS], ids.output_bits),
             permissions=stage2_permissions(xnx=bool(ids.extras.XNX)),
             start_level=_stage2_start_level(granule_lg2, ste.S2SL0),
+            wide=ids.output_bits == 52,
             hierarchical=False,
             ignore_access_flag=bool(ste.S2AFFD or ste.S2HA),
         )
@@ -246,6 +247,7 @@ def _half(cd: CD, half: int, ids: IdRegisters, world: World) -> Root | None:
         permissions=stage1_permissions(
             wxn=bool(cd.WXN), pan=bool(cd.PAN and not one_level), one_level=one_level
         ),
+        wide=ids.output_bits == 52,
         hierarchical=not (ids.extras.HAD and (cd.HAD1 if half else cd.HAD0)),
         ignore_access_flag=bool(cd.AFFD or cd.HA),
     )

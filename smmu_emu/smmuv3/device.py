@@ -9,7 +9,7 @@ effect or an interrupt happens inside the register write that asked for it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from smmu_emu.ats import Endpoint
@@ -157,6 +157,12 @@ class Smmuv3:
         self.registers.written["CMDQ_PROD"] = self._ring
         self.registers.written["GERRORN"] = self._acknowledge_errors
         self.registers.written["EVENTQ_CONS"] = self._make_room
+        for queue, name in (
+            (self.commands.queue, self.commands.queue.cons_name),
+            (self.event_queue, self.event_queue.prod_name),
+        ):
+            truncate = partial(queue.truncate, name)
+            self.registers.written[name] = self.registers.written[queue.base_name] = truncate
 
     def reset(self) -> None:
         """Power-on state; caches come up empty. Spec: 3.11."""
@@ -200,8 +206,7 @@ class Smmuv3:
         values = self.registers.values
         if not value & _GBPA_UPDATE or values["GBPA"] & _GBPA_UPDATE:
             return
-        if self.delays.acknowledge > 0:
-            values["GBPA"] |= _GBPA_UPDATE
+        values["GBPA"] = value
         self.clock.after(self.delays.acknowledge, lambda: values.update(GBPA=value & ~_GBPA_UPDATE))
 
     def _ring(self, _: int) -> None:

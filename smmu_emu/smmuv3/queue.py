@@ -76,6 +76,13 @@ class Queue:
         """Equal indexes, different wrap bits."""
         return self.prod ^ self.cons == 1 << self.size_lg2
 
+    def truncate(self, name: str, _: int = 0) -> None:
+        """Drop the bits of an index register that the queue's size leaves no room for.
+
+        Spec: 6.3.28 (RD), 6.3.95 (WR): they read as zero where the SMMU owns the index.
+        """
+        self.registers.values[name] &= ~_INDEX_FIELD | self.index_mask
+
     def _advance(self, name: str) -> None:
         value = self.registers.values[name]
         mask = self.index_mask

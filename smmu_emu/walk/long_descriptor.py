@@ -98,6 +98,7 @@ def make_root(
     output_bits: int,
     permissions: tuple[int, ...],
     start_level: int | None = None,
+    wide: bool = False,
     hierarchical: bool = True,
     ignore_access_flag: bool = False,
 ) -> Root:
@@ -105,7 +106,8 @@ def make_root(
 
     ``base`` is aligned down to the size of the start table as hardware does. ``start_level`` is
     given for stage 2, where start tables may be concatenated; stage 1 derives it from
-    ``input_bits``. ``hierarchical`` False is for stage 2 and for HAD.
+    ``input_bits``. ``wide`` is for hardware with 52-bit addresses, whose 64 KiB granule keeps the
+    upper four in other bits and has level-1 blocks. ``hierarchical`` False is for stage 2 and HAD.
 
     Spec: DDI 0487 D8.2.5 to D8.2.9.
     """
@@ -113,7 +115,7 @@ def make_root(
     if start_level is None:
         start_level = 4 - -(-(input_bits - granule_lg2) // stride)
     start_shift = granule_lg2 + stride * (3 - start_level)
-    wide = granule_lg2 == 16 and output_bits == 52
+    wide = wide and granule_lg2 == 16
     table_bytes = 8 << max(0, input_bits - start_shift)
     alignment = max(table_bytes, 64) if output_bits == 52 else table_bytes
     return Root(
