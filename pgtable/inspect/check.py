@@ -107,18 +107,21 @@ def _mapped_tables(tree: Tree) -> None:
     runs = runs.take(writable[runs.meaning]) if len(runs) else runs
     if not len(runs):
         return
-    order = np.argsort(runs.address, kind="stable")
-    starts = runs.address[order]
-    ends = np.maximum.accumulate(starts + runs.length[order])
     tables = np.unique(tree.tables.address)
-    before = np.searchsorted(starts, tables, side="right") - 1
-    inside = (before >= 0) & (tables < ends[np.maximum(before, 0)])
-    for at in tables[inside][: tree.found.room("maps-tables")].tolist():
-        run = int(np.flatnonzero((runs.address <= at) & (at < runs.address + runs.length))[0])
-        iova = tree.space.base + int(runs.iova[run]) + at - int(runs.address[run])
-        text = f"the table at {at:#x} is mapped writable at {iova:#x}"
-        tree.found.add(Finding("maps-tables", text, iova=iova, size=1))
-    tree.found.skip("maps-tables", max(0, int(inside.sum()) - tree.found.kept))
+    low = np.searchsorted(tables, runs.address)
+    high = np.searchsorted(tables, runs.address + runs.length)
+    which = np.flatnonzero(high > low)
+    for i in which[: tree.found.room("maps-tables")].tolist():
+        here = tables[low[i] : high[i]]
+        first, last = int(here[0]), int(here[-1])
+        what = f"the table at {first:#x} is"
+        if len(here) > 1:
+            what = f"{len(here):,} tables between {first:#x} and {last:#x} are"
+        iova = tree.space.base + int(runs.iova[i]) + first - int(runs.address[i])
+        text = f"{what} mapped writable at {iova:#x}"
+        size = last - first + 1
+        tree.found.add(Finding("maps-tables", text, count=len(here), iova=iova, size=size))
+    tree.found.skip("maps-tables", max(0, len(which) - tree.found.kept))
 
 
 def _empty_tables(tree: Tree) -> None:

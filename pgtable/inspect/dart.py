@@ -64,25 +64,25 @@ class DartReader(Reader):
                 ignored(63, 40),
                 *self._place(page),
                 ignored(lowest - 1, 1),
-                Field("valid", 0, 0, Kind.TYPE),
+                Field("valid", 0, 0, Kind.TYPE, ("invalid", "valid")),
             ),
         )
 
     def _leaf(self, page: int) -> Layout:
         part = (Field("SP_START", 63, 52), Field("SP_END", 51, 40))
-        valid = Field("valid", 0, 0, Kind.TYPE)
+        valid = Field("valid", 0, 0, Kind.TYPE, ("invalid", "valid"))
         if self.second:
             low: tuple[Field, ...] = (
                 ignored(9, 4),
-                flag("no read", 3, "", "reads fault"),
-                flag("no write", 2, "", "writes fault"),
+                flag("no read", 3, "reads pass", "reads fault"),
+                flag("no write", 2, "writes pass", "writes fault"),
                 flag("no cache", 1, "cacheable", "not cacheable"),
             )
         else:
             low = (
                 ignored(11, 9),
-                flag("no read", 8, "", "reads fault"),
-                flag("no write", 7, "", "writes fault"),
+                flag("no read", 8, "reads pass", "reads fault"),
+                flag("no write", 7, "writes pass", "writes fault"),
                 ignored(6, 2),
                 flag("whole page", 1, "sub-page limits apply", "sub-page limits are off"),
             )

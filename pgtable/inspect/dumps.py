@@ -24,6 +24,7 @@ import numpy.typing as npt
 
 from pgtable.inspect.arrays import I64, U64, Mask
 from pgtable.inspect.errors import DumpError
+from pgtable.inspect.units import parse_size
 
 ELF_MAGIC = b"\x7fELF"
 PT_LOAD = 1
@@ -196,10 +197,10 @@ def _split(source: str | Path | tuple[int, str | Path]) -> tuple[int | None, Pat
         return source[0], Path(source[1])
     if isinstance(source, str):
         address, equals, name = source.partition("=")
-        if equals and re.fullmatch(r"0[xX][0-9a-fA-F_]+|[0-9_]+", address):
+        if equals and re.fullmatch(r"0[xX][0-9a-fA-F_]+|[1-9][0-9_]*[KMGkmg]?|0", address):
             if not name:
                 raise DumpError(f"{source!r}: no file after the address")
-            return int(address, 0), Path(name)
+            return parse_size(address, "address"), Path(name)
     return None, Path(source)
 
 

@@ -53,11 +53,15 @@ TABLE_ACCESS = (
     "no writes below",
     "no unprivileged access and no writes below",
 )
-TYPE = Field("type", 1, 0, Kind.TYPE)
 SH = Field("SH", 9, 8, Kind.ATTRIBUTE, SHAREABILITY)
 AF = flag("AF", 10, "not accessed yet: faults", "accessed")
-CONT = flag("Contiguous", 52, "", "one of a contiguous group")
-DBM = flag("DBM", 51, "", "hardware may manage the dirty state")
+CONT = flag("Contiguous", 52, "stands alone", "one of a contiguous group")
+DBM = flag("DBM", 51, "dirty state not managed", "hardware may manage the dirty state")
+
+
+def kind_of(name: str) -> Field:
+    """Return the field that tells what a descriptor is."""
+    return Field("type", 1, 0, Kind.TYPE, (name,) * 4)
 
 
 class LongReader(Reader):
@@ -105,7 +109,7 @@ class LongReader(Reader):
         """Return the fields of bits 47:12: an address from bit `lowest` up."""
         fields = [address(47, lowest)]
         if block and not self.narrow:
-            fields += [reserved(lowest - 1, 17), flag("nT", 16, "", "block size is changing")]
+            fields += [reserved(lowest - 1, 17), flag("nT", 16, "", "the block size is changing")]
             lowest = 16
         if self.space.wide:
             if lowest > 16:
@@ -121,10 +125,10 @@ class LongReader(Reader):
             upper: tuple[Field, ...] = (reserved(63, 59),)
         else:
             upper = (
-                flag("NSTable", 63, "", "tables and memory below are Non-secure"),
+                flag("NSTable", 63, "no effect", "tables and memory below are Non-secure"),
                 Field("APTable", 62, 61, Kind.ATTRIBUTE, TABLE_ACCESS),
-                flag("UXNTable", 60, "", "no unprivileged execution below"),
-                flag("PXNTable", 59, "", "no privileged execution below"),
+                flag("UXNTable", 60, "no effect", "no unprivileged execution below"),
+                flag("PXNTable", 59, "no effect", "no privileged execution below"),
             )
         lower = (
             (ignored(58, 52), reserved(51, 48))
@@ -132,7 +136,7 @@ class LongReader(Reader):
             else (ignored(58, 51), reserved(50, 48))
         )
         place = self._address(self.space.granule_lg2, block=False)
-        return Layout("table", 64, (*upper, *lower, *place, ignored(11, 2), TYPE))
+        return Layout("table", 64, (*upper, *lower, *place, ignored(11, 2), kind_of("table")))
 
     def leaf_layout(self, name: str, shift: int, contiguous: bool) -> Layout:
         """Return the fields of a block or page that maps 1 << `shift` bytes."""
@@ -156,8 +160,8 @@ class LongReader(Reader):
                 ignored(63, name="software"),
                 ignored(62, 59, "PBHA"),
                 ignored(58, 55, "software"),
-                flag("UXN", 54, "", "no unprivileged execution"),
-                flag("PXN", 53, "", "no privileged execution"),
+                flag("UXN", 54, "unprivileged execution", "no unprivileged execution"),
+                flag("PXN", 53, "privileged execution", "no privileged execution"),
                 *place,
                 flag("nG", 11, "global", "of one ASID"),
                 AF,
@@ -166,7 +170,7 @@ class LongReader(Reader):
                 flag("NS", 5, "", "Non-secure"),
                 Field("AttrIndx", 4, 2, Kind.ATTRIBUTE, lambda n: self._stage_1_type(n).words),
             )
-        return Layout(name, 64, (*fields, TYPE))
+        return Layout(name, 64, (*fields, kind_of(name)))
 
     def _dirty(self) -> tuple[Field, ...]:
         """Return the fields of bits 51:48."""
@@ -174,7 +178,7 @@ class LongReader(Reader):
             return (reserved(51, 48),)
         if self.stage_2:
             return (DBM, reserved(50, 48))
-        return (DBM, flag("GP", 50, "", "guarded"), reserved(49, 48))
+        return (DBM, flag("GP", 50, "not guarded", "guarded"), reserved(49, 48))
 
     @staticmethod
     def _execute_words(number: int) -> str:
@@ -277,7 +281,9 @@ class MaliReader(LongReader):
         return Level(number, shift, entries, 8, (0, 1), codes, shapes)
 
     def table_layout(self) -> Layout:
-        return Layout("table", 64, (ignored(63, 48), address(47, 12), ignored(11, 2), TYPE))
+        return Layout(
+            "table", 64, (ignored(63, 48), address(47, 12), ignored(11, 2), kind_of("table"))
+        )
 
     def leaf_layout(self, name: str, shift: int, contiguous: bool) -> Layout:
         below = (reserved(shift - 1, 12),) if shift > 12 else ()
@@ -297,7 +303,7 @@ class MaliReader(LongReader):
                 Field("access bits", 7, 6, Kind.ATTRIBUTE, STAGE_2_ACCESS),
                 ignored(5),
                 Field("AttrIndx", 4, 2, Kind.ATTRIBUTE, lambda n: self._policy(n).words),
-                TYPE,
+                kind_of(name),
             ),
         )
 

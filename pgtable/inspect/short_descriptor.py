@@ -81,15 +81,18 @@ class ShortReader(Reader):
                 address(31, 10),
                 *middle,
                 flag("NS", 3, "", "Non-secure"),
-                flag("PXN", 2, "", "no privileged execution"),
-                Field("type", 1, 0, Kind.TYPE),
+                flag("PXN", 2, "privileged execution", "no privileged execution"),
+                Field("type", 1, 0, Kind.TYPE, ("", "table")),
             ),
         )
 
     def _low_section(self, domain: Field) -> tuple[Field, ...]:
         """Return bits 9:0 of a section or supersection."""
         memory = (flag("C", 3), flag("B", 2))
-        kind = (Field("type", 1, 1, Kind.TYPE), flag("PXN", 0, "", "no privileged execution"))
+        kind = (
+            Field("type", 1, 1, Kind.TYPE, ("", "section")),
+            flag("PXN", 0, "privileged execution", "no privileged execution"),
+        )
         if self.space.mtk:
             return (
                 address(9, 9, 32, "address 32"),
@@ -101,7 +104,7 @@ class ShortReader(Reader):
         return (
             ignored(9, name="implementation defined"),
             domain,
-            flag("XN", 4, "", "no execution"),
+            flag("XN", 4, "execution", "no execution"),
             *memory,
             *kind,
         )
@@ -138,8 +141,8 @@ class ShortReader(Reader):
         return Layout("supersection", 32, (*place, *self._middle_section(), *low))
 
     def _small(self) -> Layout:
-        memory = (flag("C", 3), flag("B", 2), Field("type", 1, 1, Kind.TYPE))
-        never = flag("XN", 0, "", "no execution")
+        memory = (flag("C", 3), flag("B", 2), Field("type", 1, 1, Kind.TYPE, ("", "small page")))
+        never = flag("XN", 0, "execution", "no execution")
         if self.space.mtk:
             fields: tuple[Field, ...] = (
                 flag("nG", 11, "global", "of one ASID"),
@@ -153,8 +156,8 @@ class ShortReader(Reader):
         return Layout("small page", 32, (address(31, 12), *fields, *memory, never))
 
     def _large(self) -> Layout:
-        upper = (flag("XN", 15, "", "no execution"), Field("TEX", 14, 12))
-        memory = (flag("C", 3), flag("B", 2), Field("type", 1, 0, Kind.TYPE))
+        upper = (flag("XN", 15, "execution", "no execution"), Field("TEX", 14, 12))
+        memory = (flag("C", 3), flag("B", 2), Field("type", 1, 0, Kind.TYPE, ("", "large page")))
         middle: tuple[Field, ...] = (
             flag("nG", 11, "global", "of one ASID"),
             flag("S", 10, "non-shareable", "shareable"),

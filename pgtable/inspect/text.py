@@ -31,12 +31,13 @@ def leaves_words(sizes: Iterable[tuple[int, int]]) -> str:
     words = []
     for leaf, length in total.items():
         count, rest = divmod(length, leaf)
-        # Only a damaged group of repeated entries, or a range cut by a question, has a rest.
-        words.append(
-            f"{count} {TIMES} {size_words(leaf)}"
-            if not rest
-            else f"{size_words(length)} of {size_words(leaf)} leaves"
-        )
+        # A rest comes from a range cut by a question, or a damaged group of repeated entries.
+        if not rest:
+            words.append(f"{count} {TIMES} {size_words(leaf)}")
+        elif not count:
+            words.append(f"{size_words(length)} of a {size_words(leaf)} leaf")
+        else:
+            words.append(f"{size_words(length)} of {size_words(leaf)} leaves")
     return " + ".join(words)
 
 
@@ -220,7 +221,7 @@ def walk(space: Space, result: Walk) -> Iterator[str]:
 
 
 def changes(found: Sequence[Change]) -> Iterator[str]:
-    """Yield one line a change: - for what was there, + for what is, ~ for both."""
+    """Yield one line a change: - for what is gone, + for what is new, ~ for what is different."""
     for change in found:
         yield _change_line(change)
     if not found:
@@ -233,9 +234,9 @@ def _change_line(change: Change) -> str:
     if old is None or new is None:
         part = new or old
         assert part is not None
-        sign = "-" if new is None else "+"
+        sign, was = ("-", "was ") if new is None else ("+", "")
         leaves = leaves_words([(part.leaf, part.size)])
-        return f"{sign} {where} {change.what}: → {part.address:#x} {part.meaning}, {leaves}"
+        return f"{sign} {where} {change.what}: {was}→ {part.address:#x} {part.meaning}, {leaves}"
     words = []
     if change.what & What.MOVED:
         words.append(f"→ {old.address:#x} now {new.address:#x}")
