@@ -471,11 +471,8 @@ def test_stage_2_stream_beyond_ias_is_f_addr_size_of_stage_1() -> None:
     assert _record(bench) == (_head(0x11), READ | IN, 1 << 44, 0)
 
 
-_INCOMING = pytest.mark.xfail(strict=True, reason="the incoming attributes are recorded")
-
-
 @pytest.mark.parametrize(("privcfg", "attributes"), [(2, 0), (3, PRIVILEGED)])
-@pytest.mark.parametrize("config", [pytest.param(0b100, marks=_INCOMING), 0b110])
+@pytest.mark.parametrize("config", [0b100, 0b110])
 def test_overrides_show_in_the_fault_of_a_bypassed_stage_1(
     config: int, privcfg: int, attributes: int
 ) -> None:
