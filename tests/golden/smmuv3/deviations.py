@@ -335,10 +335,10 @@ _TABLE = (
         wrong=False,
     ),
     Deviation(
-        "narrow-lookup",
+        "tlb-tags",
         "caching",
         "S 3.3.3, 16.2.1; A D8.16",
-        "an entry serves only the ASID, granule, level and tag that it was made with",
+        "entries are told apart by ASID, granule, level and address tag, but not by their stages",
         "tlb-s1-nested-72",
         wrong=False,
     ),

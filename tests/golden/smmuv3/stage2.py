@@ -185,4 +185,4 @@ def note_other_stage2_entries(twin: Twin, config: Config, ipa: int, used: Entry 
         return key[:2] == (-1, config.vmid) and ipa & ~entry.mask == entry.iova
 
     if any(serves(key, entry) for key, entry in twin.tlb.legal() if entry is not used):
-        twin.note("narrow-lookup")
+        twin.note("tlb-tags")

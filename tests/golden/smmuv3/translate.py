@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The way of a transaction, QEMU's way: configuration, TLB, walks.
 
-Spec: IHI 0070 3.3.3, 3.4, 7.3.22, 16.2. QEMU's TLB is narrower than the architecture permits: each
-lookup also notes other entries that might have served.
+Spec: IHI 0070 3.3.3, 3.4, 7.3.22, 16.2. What a TLB may serve is not fully determined: each lookup
+also notes other entries that might have served.
 """
 
 from __future__ import annotations
@@ -74,6 +74,8 @@ def _stage1_entry(twin: Twin, config: Config, iova: int, need: int) -> Entry:
     entry = None if number == _GAP else _lookup_stage1(twin, config, half, iova)
     _note_other_entries(twin, config, iova, entry)
     if entry is not None:
+        if entry.combined != (config.stage2 is not None):
+            twin.note("tlb-tags")
         _judge_hit(twin, config, entry, iova, need)
         return entry
     if half is None:
@@ -173,4 +175,4 @@ def _note_other_entries(twin: Twin, config: Config, iova: int, used: Entry | Non
         return same_asid and key[1] == config.vmid and address & ~entry.mask == entry.canonical
 
     if any(serves(key, entry) for key, entry in twin.tlb.legal() if entry is not used):
-        twin.note("narrow-lookup")
+        twin.note("tlb-tags")
