@@ -141,7 +141,8 @@ class Aarch64Core:
         Raises: ConfigurationError for a name that is not known.
         """
         if name in SYSTEM:
-            return self._engine.get_system(SYSTEM[name])
+            value = self._system.read_timer(SYSTEM[name])
+            return self._engine.get_system(SYSTEM[name]) if value is None else value
         if name == "PC":
             return self.pc
         if self._engine.has(name):
@@ -156,7 +157,8 @@ class Aarch64Core:
         if name == "PC":
             self._engine.registers[PC] = value & MASK64
         elif name in SYSTEM:
-            self._engine.set_system(SYSTEM[name], value)
+            if not self._system.write_timer(SYSTEM[name], value):
+                self._engine.set_system(SYSTEM[name], value)
         elif self._engine.has(name):
             self._engine.set(name, value)
             self._drive_irq(self._irq_in_engine)  # rebuilds what the engine derives from PSTATE

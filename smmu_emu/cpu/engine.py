@@ -161,9 +161,12 @@ class Engine:
         return counter if counter < limit else limit
 
     def end_slice_at(self, count: int) -> None:
-        """End the running slice after ``count`` of its instructions, if that is not behind."""
+        """End the running slice after ``count`` of its instructions, or before if it would anyway.
+
+        If that many have begun already it ends after the one that is executing.
+        """
         counters = self.counters
-        counters[1] = max(counters[0], count)
+        counters[1] = min(counters[1], max(counters[0], count))
 
     def end_slice(self) -> None:
         """End the running slice right after the instruction that is executing."""

@@ -67,12 +67,15 @@ class Pace:
 
         Raises: whatever a callback raised; the instruction has not executed then.
         """
+        if self._cancelled:  # Ctrl-C came between a callback's decision and its execution
+            self._undo()
+            self._forget()
         clock, ns = self.clock, self.ns
         begun_at = clock.now
         count = min(most, LONGEST_SLICE)
         deadline = clock.next_deadline()
         if deadline is not None:
-            count = min(count, -((begun_at - deadline) // ns)) or 1
+            count = max(1, min(count, -((begun_at - deadline) // ns)))
         self.origin = begun_at - ns
         self._end = begun_at + count * ns
         self.running, self.slice_was_whole = True, False

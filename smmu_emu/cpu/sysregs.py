@@ -106,7 +106,7 @@ class SystemRegisters:
     def _read(self, register: SystemRegister) -> int | None:
         """The register's value, None where the engine's own answer is right."""
         if register[2] == 14 and register[1] == 3:
-            return self._read_timer(register) if self._timer_allowed(register) else None
+            return self.read_timer(register) if self._timer_allowed(register) else None
         if self._engine.level == 0:
             return None
         if register == MDSCR_EL1:
@@ -122,7 +122,7 @@ class SystemRegisters:
     def _write(self, register: SystemRegister, value: int) -> bool:
         """Whether the write was done here."""
         if register[2] == 14 and register[1] == 3:
-            return self._timer_allowed(register) and self._write_timer(register, value)
+            return self._timer_allowed(register) and self.write_timer(register, value)
         if self._engine.level == 0:
             return False
         if register == MDSCR_EL1:
@@ -150,7 +150,10 @@ class SystemRegisters:
         bit = op2 - 1 if crm == 0 else 11 - crm  # EL0PCTEN, EL0VCTEN; EL0PTEN, EL0VTEN
         return bool(control & 1 << bit)
 
-    def _read_timer(self, register: SystemRegister) -> int | None:
+    def read_timer(self, register: SystemRegister) -> int | None:
+        """A counter's or timer's register; None for what is neither."""
+        if register[:3] != (3, 3, 14):
+            return None
         crm, op2 = register[3:]
         if crm == 0:
             return self._physical.ticks if op2 in (1, 2) else None
@@ -159,7 +162,10 @@ class SystemRegisters:
             return None
         return (timer.remaining, timer.control, timer.compare)[op2]
 
-    def _write_timer(self, register: SystemRegister, value: int) -> bool:
+    def write_timer(self, register: SystemRegister, value: int) -> bool:
+        """Write a timer's register; False for what is none."""
+        if register[:3] != (3, 3, 14):
+            return False
         crm, op2 = register[3:]
         timer = {2: self._physical, 3: self._virtual}.get(crm)
         if timer is None or op2 > 2:

@@ -305,6 +305,22 @@ def test_keyboard_interrupt_in_a_device_comes_out_of_run():
         board.run()
 
 
+def test_interrupted_abort_is_taken_again_by_the_next_run(monkeypatch):
+    """Ctrl-C right after a refused access: the access is repeated, and refused again."""
+    board = board_with(0xF940_0022)
+    board.catch()
+    board.device.refuse = True
+    pace = board.core._pace
+    monkeypatch.setattr(pace, "_undo", lambda: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        board.run()
+    monkeypatch.undo()
+    board.run()
+    assert board.core.read("ELR_EL1") == RAM
+    assert board.core.read("ESR_EL1") == 0x9600_0010
+    assert len(board.device.accesses) == 2
+
+
 def test_wide_answers_are_cut_to_the_size_of_the_access():
     board = board_with(0xB940_0022)
     board.device.answer = 1 << 80 | 0xFFFF_FFFF_FFFF

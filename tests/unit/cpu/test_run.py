@@ -106,6 +106,40 @@ def test_a_run_longer_than_a_slice_goes_on():
     assert board.core.x(5) == LONGEST_SLICE + 5
 
 
+def busy_board() -> tuple[Board, list[tuple[int, int, int]]]:
+    """Device accesses, a periodic timer interrupt, WFI and exceptions; and a trace of them."""
+    cval, ctl = (3, 3, 14, 2, 2), (3, 3, 14, 2, 1)
+    board = Board(
+        *[a64.mov(1, DEVICE), a64.mov(2, 3), a64.msr(2, *cval)],
+        *[a64.mov(2, 1), a64.msr(2, *ctl), a64.DAIF_UNMASK_I],
+        *[a64.str_w(5, 1), a64.svc(3), a64.add(5, 5, 1), a64.ldr_w(6, 1, 4), a64.WFI, a64.b(-5)],
+    )
+    board.catch(a64.add(7, 7, 1), a64.ERET)
+    again = [a64.mrs(9, *cval), a64.add(9, 9, 5), a64.msr(9, *cval), a64.str_w(9, 1, 8), a64.ERET]
+    board.put(VECTORS + 0x280, again)
+    board.core.physical_timer.sink = board.core.irq.set
+    trace: list[tuple[int, int, int]] = []
+
+    def note(offset: int) -> None:
+        trace.append((offset, board.core.pc, board.clock.now))
+
+    board.device.effect = note
+    return board, trace
+
+
+@pytest.mark.parametrize("budget", [1, 3, 17, 1000])
+def test_a_run_in_pieces_is_the_same_run(budget):
+    whole, expected = busy_board()
+    whole.run(1000)
+    assert len(expected) > 50
+    pieces, trace = busy_board()
+    while pieces.core.instructions < 1000:
+        pieces.run(min(budget, 1000 - pieces.core.instructions))
+    assert trace == expected
+    assert pieces.clock.now == whole.clock.now
+    assert [pieces.core.x(i) for i in range(31)] == [whole.core.x(i) for i in range(31)]
+
+
 def test_run_without_budget_left_executes_nothing():
     board = Board(a64.add(5, 5, 1), STOP)
     info = board.run(0)

@@ -132,6 +132,18 @@ def test_rewriting_the_compare_value_forgets_the_old_one():
     assert levels == [True, False]
 
 
+def test_timer_registers_are_readable_and_writable_by_name():
+    board = Board([a64.NOP] * 160, STOP)
+    board.run(160)
+    core = board.core
+    assert core.read("CNTPCT_EL0") == core.read("CNTVCT_EL0") == 10
+    assert core.read("CNTFRQ_EL0") == 62_500_000
+    core.write("CNTP_CVAL_EL0", 10)
+    core.write("CNTP_CTL_EL0", 1)
+    assert core.read("CNTP_CTL_EL0") == 5
+    assert core.physical_timer.level
+
+
 def test_reset_disables_the_timers():
     board = Board(a64.mov(1, 1), a64.msr(1, *timer(PHYSICAL, CTL)), STOP)
     board.run()
