@@ -45,10 +45,7 @@ _STATE = {
     "EVENTQ_PROD": reg.EVENTQ_PROD,
     "EVENTQ_CONS": reg.EVENTQ_CONS,
 }
-_KEPT = [
-    (name, offset, 8 if name.endswith("BASE") else 4, reg.DEFINED[offset])
-    for name, offset in _STATE.items()
-]
+_KEPT = [(name, offset, 8 if name.endswith("BASE") else 4) for name, offset in _STATE.items()]
 
 
 class _Constant:
@@ -137,8 +134,8 @@ class Device:
         values = self.values
         return {
             name: (values[name], kept)
-            for name, offset, size, mask in _KEPT
-            if values[name] != (kept := reg.raw(twin, offset, size) & mask)
+            for name, offset, size in _KEPT
+            if values[name] != (kept := reg.raw(twin, offset, size) & reg.defined(twin, offset))
         }
 
     def held(self, keys: set[Key]) -> list[Key]:

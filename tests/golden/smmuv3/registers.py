@@ -39,7 +39,7 @@ _HINT = 1 << 62  # RA, WA
 _INDEX, _OVERFLOW = low_mask(20), 1 << 31
 _ERR = 0x7F << 24
 
-DEFINED = {
+_DEFINED = {
     CR0: _CR0ACK,
     CR1: 0xFFF,
     CR2: 0x02,  # RECINVSID
@@ -57,6 +57,9 @@ DEFINED = {
     EVENTQ_CONS: _OVERFLOW | _INDEX,
 }
 """Bits that exist in an SMMU with the recorded features; the others are RES0."""
+
+_OWN_INDEX = {CMDQ_CONS: CMDQ_BASE, EVENTQ_PROD: EVENTQ_BASE}
+"""Indexes that the SMMU moves, which have no bits above the wrap bit, and where their size is."""
 
 _GUARDS = {
     CR1: 0x0D,
@@ -129,10 +132,19 @@ def read(twin: Twin, offset: int, size: int) -> int:
         return twin.acts("id-bytes", value, 0)
     if offset <= AIDR:
         return value
-    defined = DEFINED.get(offset & ~4 if offset & ~4 in _WIDE else offset, 0)
+    mask = defined(twin, offset & ~4 if offset & ~4 in _WIDE else offset)
     if size == 4 and offset & ~4 in _WIDE:
-        defined >>= 8 * (offset & 4)
-    return twin.acts("reserved-bits", value, value & defined)
+        mask >>= 8 * (offset & 4)
+    return twin.acts("reserved-bits", value, value & mask)
+
+
+def defined(twin: Twin, offset: int) -> int:
+    """Return the bits that the register at ``offset`` has for now."""
+    base = _OWN_INDEX.get(offset)
+    if base is None:
+        return _DEFINED.get(offset, 0)
+    size_lg2 = min(_read_wide(twin, base) & 0x1F, Queue.LARGEST_LG2)
+    return _DEFINED[offset] & ~_INDEX | low_mask(size_lg2 + 1)
 
 
 def _note_alias(twin: Twin, offset: int) -> None:
@@ -188,6 +200,7 @@ def write(twin: Twin, offset: int, size: int, value: int) -> None:
     offset &= ~PAGE1
     whole = offset & ~4 if offset & ~4 in _WIDE else offset
     guarded = bool(twin.registers[CR0] & _GUARDS.get(whole, 0))
+    note_long_index(twin, whole)
     before = _visible(twin, whole) if guarded else 0
     if size == 8:
         if offset in _WIDE:
@@ -199,12 +212,20 @@ def write(twin: Twin, offset: int, size: int, value: int) -> None:
         _write_wide(twin, whole, merged, sized=not shift)
     else:
         _write_narrow(twin, offset, value)
+    note_long_index(twin, whole)
     if guarded and _visible(twin, whole) != before:
         twin.note("cr2-while-enabled" if whole == CR2 else "guarded-registers")
 
 
 def _visible(twin: Twin, offset: int) -> int:
-    return raw(twin, offset, 8 if offset in _WIDE else 4) & DEFINED[offset]
+    return raw(twin, offset, 8 if offset in _WIDE else 4) & defined(twin, offset)
+
+
+def note_long_index(twin: Twin, offset: int) -> None:
+    """Note an index of the SMMU's that keeps bits above the wrap bit."""
+    for index, base in _OWN_INDEX.items():
+        if offset in (index, base) and raw(twin, index, 4) & _INDEX & ~defined(twin, index):
+            twin.note("reserved-bits")
 
 
 def _write_wide(twin: Twin, offset: int, value: int, sized: bool = True) -> None:

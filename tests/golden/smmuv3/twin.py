@@ -124,6 +124,7 @@ class Twin:
             iova, size = iova + piece.size, size - piece.size
         if sum(piece.fault is not None for piece in result.pieces) > 1:
             self.note("split-transfers")
+        reg.note_long_index(self, reg.EVENTQ_PROD)
         return result
 
     def _begin(self) -> Result:
@@ -197,18 +198,19 @@ class Twin:
     def _expect_event(self, data: bytes) -> Expected:
         """Return what becomes of a record. Spec: IHI 0070 3.18, 7.2, 7.4."""
         queue = self.event_queue
-        expected = Expected(None, prod=queue.prod)
+        prod = queue.prod & reg.defined(self, reg.EVENTQ_PROD)
+        expected = Expected(None, prod=prod)
         if not self.registers[reg.CR0] & _EVENTQEN or self._is_active(EVENTQ_ABT_ERR):
             return expected
         enables = self.registers[reg.IRQ_CTRL]
         if queue.full:
             if not (queue.prod ^ queue.cons) & OVERFLOW:
-                expected.prod = queue.prod ^ OVERFLOW
+                expected.prod = prod ^ OVERFLOW
         elif not self.memory.is_ram(queue.entry(queue.prod)):
             expected.interrupts = [IRQ_GERROR] * bool(enables & _GERROR_IRQEN)
         else:
             index = low_mask(queue.size_lg2 + 1)
-            expected.prod = queue.prod & OVERFLOW | queue.prod + 1 & index
+            expected.prod = prod & OVERFLOW | prod + 1 & index
             expected.events = [data]
             expected.interrupts = [IRQ_EVENTQ] * bool(enables & _EVENTQ_IRQEN and queue.empty)
         return expected
