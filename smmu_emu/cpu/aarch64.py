@@ -91,6 +91,7 @@ class Aarch64Core:
         self._pace = pace = Pace(engine, clock, ns_per_instruction)
         self._virtual = virtual = VirtualMemory(engine, memory)
         self._irq_in_engine = False
+        self._events_waited_for = 0
         self.irq = InterruptLine("irq", lambda _: pace.interrupt())
         physical, virtual_timer = Timer(clock, "physical timer"), Timer(clock, "virtual timer")
         self.physical_timer, self.virtual_timer = physical.line, virtual_timer.line
@@ -196,6 +197,7 @@ class Aarch64Core:
         self._system.reset()
         self._code.reset()
         self._reported.clear()
+        self._events_waited_for = 0
 
     def request_exit(self, reason: str, status: int = 0) -> None:
         """End the run right after the current instruction. For devices, timers and tests."""
@@ -215,13 +217,16 @@ class Aarch64Core:
             clock.advance(clock.now)
             if state.ending is not None:
                 return self._ended()
-            if state.waiting is not Waiting.NOT:
+            if state.waiting is Waiting.FOR_INTERRUPT:
                 self._wait()
                 continue
             left = 1 << 62 if last is None else last - pace.instructions
+            if state.waiting is Waiting.IN_A_SPIN:
+                left = self._spin(left)
             if left <= 0:
                 reason = f"{max_instructions} instructions executed"
                 state.end(ExitKind.MAX_INSTRUCTIONS, reason)
+            if state.waiting is not Waiting.NOT or state.ending is not None:
                 continue
             if self.irq.level != self._irq_in_engine:
                 self._drive_irq(self.irq.level)
@@ -249,28 +254,41 @@ class Aarch64Core:
 
     # -- waiting
 
+    def _wait(self) -> None:
+        """WFI: let time pass up to an interrupt, or to where none can come."""
+        if self.irq.level:
+            self._state.waiting = Waiting.NOT
+            self._events_waited_for = 0
+            return
+        deadline = self._next_event()
+        if deadline is not None:
+            self._clock.advance(deadline)
+
+    def _spin(self, left: int) -> int:
+        """A branch to itself: as though it were executed up to the next thing that happens.
+
+        Answers what is left of a budget of ``left`` instructions.
+        """
+        if (self.irq.level and not self._irq_masked) or not self._spins():
+            self._state.waiting = Waiting.NOT
+            self._events_waited_for = 0
+            return left
+        deadline = self._next_event()
+        return left if deadline is None else left - self._pace.skip(deadline, left)
+
+    def _next_event(self) -> int | None:
+        """When something happens that may end the wait; ends the run if nothing will."""
+        deadline = self._clock.next_deadline()
+        self._events_waited_for += 1
+        if deadline is None:
+            self._state.end(ExitKind.DEADLOCK, self._why_dead("none can come"))
+        elif self._events_waited_for > _PATIENCE:
+            self._state.end(ExitKind.DEADLOCK, self._why_dead(f"none among {_PATIENCE} events"))
+            return None
+        return deadline
+
     def _spins(self) -> bool:
         return self._virtual.instruction(self.pc) == _BRANCH_TO_SELF
-
-    def _wait(self) -> None:
-        """Let time pass up to what ends the wait, or to where nothing can."""
-        for _ in range(_PATIENCE):
-            if self._wakes():
-                self._state.waiting = Waiting.NOT
-                return
-            deadline = self._clock.next_deadline()
-            if deadline is None:
-                self._state.end(ExitKind.DEADLOCK, self._why_dead("none can come"))
-                return
-            self._clock.advance(deadline)
-            if self._state.ending is not None:
-                return
-        self._state.end(ExitKind.DEADLOCK, self._why_dead(f"none among {_PATIENCE} events"))
-
-    def _wakes(self) -> bool:
-        if self._state.waiting is Waiting.FOR_INTERRUPT:
-            return self.irq.level
-        return (self.irq.level and not self._irq_masked) or not self._spins()
 
     @property
     def _irq_masked(self) -> bool:

@@ -91,6 +91,14 @@ class Pace:
             self._undo()
         return error
 
+    def skip(self, deadline: int, most: int) -> int:
+        """Count instructions up to ``deadline``, at most ``most``, that would change nothing."""
+        clock, ns = self.clock, self.ns
+        count = min(most, -((clock.now - deadline) // ns))
+        self._instructions += count
+        clock.advance(clock.now + count * ns)
+        return count
+
     def _undo(self) -> None:
         self.engine.restore(self._before)
         failure = self.failure
