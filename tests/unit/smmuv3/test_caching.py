@@ -273,12 +273,6 @@ def test_stage_2_translations_are_kept_apart_from_stage_1_ones() -> None:
         assert (bench.pa(IOVA), bench.pa(IOVA, sid=SID + 1)) == (RAM, NEW)
 
 
-_SHARED = pytest.mark.xfail(
-    strict=True, reason="stage-1-only and nested streams share entries under equal VMID and ASID"
-)
-
-
-@_SHARED
 def test_stage_1_only_stream_survives_entries_of_a_nested_one_with_the_same_tags() -> None:
     """3.3.3: equal tags may give either stream's translation, never a crash."""
     bench, first, second = nested_bench()
@@ -293,7 +287,6 @@ def test_stage_1_only_stream_survives_entries_of_a_nested_one_with_the_same_tags
     assert not isinstance(result, Translation) or result.pa in (OLD, NEW)
 
 
-@_SHARED
 def test_nested_stream_never_escapes_stage_2_through_a_stage_1_only_one() -> None:
     """5.4.1: no mistake in tags may give access that stage 2 does not."""
     bench, first, second = nested_bench()

@@ -160,7 +160,6 @@ def test_address_bits_above_oas_read_zero(oas: int, top: int) -> None:
         assert bench.r(name) == (1 << top) - (1 << low)
 
 
-@pytest.mark.xfail(strict=True, reason="bits above the wrap bit are kept until an increment")
 @pytest.mark.parametrize("name", ["CMDQ_CONS", "EVENTQ_PROD"])
 @pytest.mark.parametrize("size_lg2", [0, 3, 8, 18])
 def test_index_that_the_smmu_owns_reads_zero_above_its_wrap_bit(
@@ -395,7 +394,6 @@ def test_gbpa_write_without_update_is_ignored(cold: Bench) -> None:
     assert cold.r("GBPA") == before
 
 
-@pytest.mark.xfail(strict=True, reason="the fields read as before until the update is done")
 def test_gbpa_shows_the_new_value_and_update_until_it_is_done() -> None:
     """6.3.14.1: the new value is observable even before the update has completed."""
     bench = Bench(setup=False, delays=Delays(acknowledge=10))

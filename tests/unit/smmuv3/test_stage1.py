@@ -371,12 +371,6 @@ def test_table_of_a_64k_granule_may_lie_above_48_bits() -> None:
     assert bench.pa(0x1234) == 0x8_0000_0001_1234
 
 
-_NARROW = pytest.mark.xfail(
-    strict=True, reason="bits [15:12] count only when the effective IPS is 52 bits"
-)
-
-
-@_NARROW
 @pytest.mark.parametrize("what", ["leaf", "table"])
 def test_64k_address_above_a_smaller_ips_faults(what: str) -> None:
     """DDI 0487 AArch64.S1LeafBase, NextTableBase: [15:12] are OA[51:48] wherever PAs have 52 bits,
@@ -390,7 +384,6 @@ def test_64k_address_above_a_smaller_ips_faults(what: str) -> None:
     assert bench.code(0) == 0x11
 
 
-@_NARROW
 def test_64k_level_1_block_exists_under_a_smaller_ips() -> None:
     """DDI 0487 AArch64.BlockDescSupported: it depends on the physical address size, not on IPS."""
     bench, tree = _wide_bench(ips=5)
