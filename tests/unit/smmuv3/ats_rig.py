@@ -9,13 +9,14 @@ from smmu_emu.ats import (
     Completion,
     Invalidation,
     InvalidationAnswer,
+    PageRequest,
     PageResponse,
     Status,
     TranslationRequest,
 )
 from smmu_emu.smmuv3 import IdRegisters
 from smmu_emu.transaction import Fault, Transaction, Translation
-from tests.unit.smmuv3.rig import PLAIN_CD, S1_STE, SID, Bench, Tree, make_ids
+from tests.unit.smmuv3.rig import PLAIN_CD, RAM, S1_STE, SID, Bench, Tree, make_ids
 
 FULL, SPLIT = 1, 2
 PASID = 5
@@ -87,3 +88,50 @@ def listen(bench: Bench, sid: int = SID) -> Listener:
     listener = Listener()
     bench.smmu.ats.attach(sid, listener)
     return listener
+
+
+PRI_QUEUE = RAM + 0xA_0000
+SIZE_LG2 = 2
+OVFLG = 1 << 31
+
+
+def pri_bench(size_lg2: int = SIZE_LG2, *, irqs: int = 7, **ids: int) -> tuple[Bench, Listener]:
+    """A PRI queue of 2^size_lg2 entries, everything enabled, and an endpoint that listens."""
+    bench = Bench(ats_ids(**{"MSI": 1, **ids}), setup=False)
+    bench.w("PRIQ_BASE", PRI_QUEUE | size_lg2)
+    bench.set_up()
+    bench.w("IRQ_CTRL", irqs)
+    bench.w("CR0", CR0_ON | PRIQEN)
+    assert bench.r("CR0ACK") == CR0_ON | PRIQEN
+    return bench, listen(bench)
+
+
+def request_page(bench: Bench, number: int = 0, **how: Any) -> None:
+    """A page request to read, the last of its group, unless told otherwise."""
+    how.setdefault("stream_id", SID)
+    how.setdefault("read", True)
+    bench.smmu.ats.page_request(PageRequest(address=0x5000, prg_index=number, **how))
+
+
+def stop_pasid(bench: Bench, substream_id: int = 3) -> None:
+    """A Stop marker."""
+    request_page(bench, read=False, substream_id=substream_id)
+
+
+def page_requests(bench: Bench) -> list[int]:
+    """All records, which are consumed; the overflow flag is left as it is."""
+    size = 1 << (bench.r("PRIQ_BASE") & 0x1F)
+    prod, cons = bench.r("PRIQ_PROD") & (2 * size - 1), bench.r("PRIQ_CONS")
+    index, records = cons & (2 * size - 1), []
+    while index != prod:
+        data = bench.memory.read(PRI_QUEUE + 16 * (index % size), 16)
+        assert data is not None
+        records.append(int.from_bytes(data, "little"))
+        index = (index + 1) % (2 * size)
+    bench.w("PRIQ_CONS", cons & OVFLG | index)
+    return records
+
+
+def acknowledge(bench: Bench) -> None:
+    """Mark the whole queue as consumed and acknowledge an overflow."""
+    bench.w("PRIQ_CONS", bench.r("PRIQ_PROD"))
