@@ -50,6 +50,7 @@ SYSTEM: dict[str, SystemRegister] = {
     "VTCR_EL2": (3, 4, 2, 1, 2),
     "SCR_EL3": (3, 6, 1, 1, 0),
 }
+_OP1_OF_EL0 = 3
 MPIDR_EL1 = SYSTEM["MPIDR_EL1"]
 _NAMES = {encoding: name for name, encoding in SYSTEM.items()}
 
@@ -60,18 +61,14 @@ def system_name(register: SystemRegister) -> str:
     return _NAMES.get(register, f"S{op0}_{op1}_C{crn}_C{crm}_{op2}")
 
 
-_LEAST_LEVEL = (1, 1, 1, 0, 2, 2, 3, 1)
-"""Lowest exception level that may access a register, by op1."""
-
-
 def system_access(word: int, level: int) -> str | None:
     """The MRS, MSR, SYS or SYSL that ``level`` might have executed, in words.
 
-    None for other instructions, and for registers that are not for this level: that such an
-    access is undefined says nothing about what is modelled.
+    None for other instructions, and for registers that EL0 has no access to anyway: that these are
+    undefined there says nothing about what is modelled.
     """
     op0, op1 = word >> 19 & 3, word >> 16 & 7
-    if word >> 22 != 0b1101010100 or not op0 or level < _LEAST_LEVEL[op1]:
+    if word >> 22 != 0b1101010100 or not op0 or (not level and op1 != _OP1_OF_EL0):
         return None
     register = (op0, op1, word >> 12 & 15, word >> 8 & 15, word >> 5 & 7)
     read, rt = bool(word & 1 << 21), word & 31

@@ -356,10 +356,20 @@ def test_unknown_system_register_is_undefined_and_reported_once_a_site():
     ]
 
 
-@pytest.mark.parametrize("word", [a64.mrs(0, 3, 4, 1, 1, 0), a64.mrs(0, 3, 6, 1, 1, 0)])
-def test_registers_of_higher_levels_are_undefined_without_a_report(word):
-    board = Board(word)
+def test_registers_of_el2_are_missing_here_and_told():
+    board = Board(a64.mrs(0, 3, 4, 1, 1, 0))
     board.catch()
+    board.run()
+    assert board.reports == [("mrs x0, HCR_EL2", RAM)]
+
+
+def test_registers_of_el1_are_undefined_at_el0_without_a_report():
+    board = Board(a64.ERET)
+    board.put(RAM + 0x100, a64.mrs(0, 3, 0, 12, 12, 0))
+    board.catch()
+    board.put(VECTORS + 0x400, STOP)
+    board.core.write("ELR_EL1", RAM + 0x100)
+    board.core.write("SPSR_EL1", 0)
     board.run()
     assert board.core.read("ESR_EL1") == 0x0200_0000
     assert board.reports == []
