@@ -20,7 +20,9 @@ EC_PC_ALIGNMENT = 0x22
 EC_DATA_ABORT_LOWER, EC_DATA_ABORT = 0x24, 0x25
 IL = 1 << 25
 FAR_NOT_VALID = 1 << 10
-SYNCHRONOUS_EXTERNAL_ABORT = 0x10
+EXTERNAL_ABORT, ALIGNMENT_FAULT = 0x10, 0x21
+"""Fault status codes of aborts."""
+WRITE_NOT_READ = 1 << 6
 
 _CLASSES = {
     0x00: "undefined instruction",

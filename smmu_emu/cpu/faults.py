@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from smmu_emu.cpu import abi
 from smmu_emu.cpu.engine import PC, Engine
-from smmu_emu.cpu.mmio import EXTERNAL_ABORT, WRITE_NOT_READ, InstructionPlans
+from smmu_emu.cpu.exceptions import EXTERNAL_ABORT, WRITE_NOT_READ
+from smmu_emu.cpu.mmio import InstructionPlans
 from smmu_emu.cpu.pace import Pace, PendingException
 from smmu_emu.memory import PhysicalMemory
 

@@ -19,13 +19,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from smmu_emu.cpu.engine import MASK64, PC, Engine
+from smmu_emu.cpu.exceptions import ALIGNMENT_FAULT, EXTERNAL_ABORT, WRITE_NOT_READ
 from smmu_emu.cpu.loadstore import MemoryAccess, decode
 from smmu_emu.cpu.pace import Pace, PendingException
 from smmu_emu.memory import PAGE, Window
-
-ALIGNMENT_FAULT = 0x21
-EXTERNAL_ABORT = 0x10
-WRITE_NOT_READ = 1 << 6
 
 Plan = tuple[int, int, int, MemoryAccess | None]
 """Unit in bytes, base register and offset of a simple access, and the whole of it.

@@ -95,8 +95,7 @@ class Traps:
         pc = self._pace.pc
         pa = self._engine.translate(pc, abi.PROT_EXEC)
         self._memory.unanswered(pc if pa is None else pa, "fetch")
-        status = exceptions.SYNCHRONOUS_EXTERNAL_ABORT
-        self._abort(exceptions.EC_INSTRUCTION_ABORT, status, pc)
+        self._abort(exceptions.EC_INSTRUCTION_ABORT, exceptions.EXTERNAL_ABORT, pc)
 
     def _take_exception(self) -> None:
         esr, far, target_el = self._engine.syndrome
