@@ -22,6 +22,10 @@ FULL, SPLIT = 1, 2
 PASID = 5
 IOVA = 0x5000
 CR0_ON, ATSCHK, PRIQEN = 0xD, 0x10, 0x2
+PRI_QUEUE = RAM + 0xA_0000
+SIZE_LG2 = 2
+"""Log2 of the entries of the PRI queue in most tests."""
+OVFLG = 1 << 31
 
 
 def ats_ids(**changes: int) -> IdRegisters:
@@ -88,11 +92,6 @@ def listen(bench: Bench, sid: int = SID) -> Listener:
     listener = Listener()
     bench.smmu.ats.attach(sid, listener)
     return listener
-
-
-PRI_QUEUE = RAM + 0xA_0000
-SIZE_LG2 = 2
-OVFLG = 1 << 31
 
 
 def pri_bench(size_lg2: int = SIZE_LG2, *, irqs: int = 7, **ids: int) -> tuple[Bench, Listener]:
