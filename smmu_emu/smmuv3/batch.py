@@ -22,7 +22,7 @@ from smmu_emu.memory import PAGE, PhysicalMemory, Ram
 from smmu_emu.smmuv3.context import Context, Stage1
 from smmu_emu.smmuv3.stages import Stages, stage1_entry
 from smmu_emu.smmuv3.translate import TranslationPath
-from smmu_emu.tlb import Entry, Tlb
+from smmu_emu.tlb import Tlb
 from smmu_emu.transaction import Fault, Transaction
 from smmu_emu.walk.long_descriptor import NOT_GLOBAL, Leaf, Root
 from smmu_emu.walk.vector import Leaves, walk_array
@@ -195,15 +195,15 @@ class Batch:
         """Ask the TLB about a range of pages, entry by entry."""
         self.tlb.settle()
         span = int(slots.max()) + 1
-        page = np.zeros(span, np.uint64)
-        allowed = np.zeros(span, np.uint8)
+        page, allowed = np.zeros(span, np.uint64), np.zeros(span, np.uint8)
+        known = _Known(stage1, first, page, allowed, _versions(stage1))
         # What a lookup finds first is written last.
         for space in (stage1.shared, stage1.own):
-            for _, entries in reversed(space.sizes):
+            for size_lg2, entries in reversed(space.sizes):
                 for entry in entries.values():
-                    _mark(entry, root.granule_lg2, first, page, allowed)
-        self._known = _Known(stage1, first, page, allowed, _versions(stage1))
-        return self._known
+                    _mark(entry.base, size_lg2, entry.page, entry.allowed, root.granule_lg2, known)
+        self._known = known
+        return known
 
     # -- what it does not
 
@@ -247,6 +247,10 @@ class Batch:
         inside = (np.uint64(1) << leaves.size_lg2.astype(np.uint64)) - np.uint64(1)
         known.page[unique] = leaves.page | addresses & inside
         known.allowed[unique] = allowed
+        for row in makers[leaves.size_lg2[makers] > granule_lg2]:
+            size_lg2, base = int(leaves.size_lg2[row]), int(addresses[row] & ~inside[row])
+            block = (base, size_lg2, int(leaves.page[row]), int(allowed[row]))
+            _mark(*block, granule_lg2, known)
         self._defer(stage1, root, leaves, addresses, allowed, makers)
         self.path.misses += len(makers)
         self.stages.walks += len(makers)
@@ -300,20 +304,15 @@ def _refuses(allowed: npt.NDArray[np.uint8], kind: int) -> Flags:
 
 
 def _mark(
-    entry: Entry,
-    granule_lg2: int,
-    first: int,
-    page: Addresses,
-    allowed: npt.NDArray[np.uint8],
+    base: int, size_lg2: int, page: int, allowed: int, granule_lg2: int, known: _Known
 ) -> None:
-    """Note what an entry says about the slots it covers."""
-    start = (entry.base >> granule_lg2) - first
-    count = max(1, 1 << entry.size_lg2 >> granule_lg2)
-    low, high = max(start, 0), min(start + count, len(page))
+    """Note a translation of ``1 << size_lg2`` bytes at ``base`` for all slots it covers."""
+    start = (base >> granule_lg2) - known.first
+    low, high = max(start, 0), min(start + (1 << size_lg2 - granule_lg2), len(known.page))
     if low < high:
         offsets = np.arange(low - start, high - start, dtype=np.uint64)
-        page[low:high] = np.uint64(entry.page) + (offsets << np.uint64(granule_lg2))
-        allowed[low:high] = entry.allowed
+        known.page[low:high] = np.uint64(page) + (offsets << np.uint64(granule_lg2))
+        known.allowed[low:high] = allowed
 
 
 def _allowed(root: Root, leaves: Leaves) -> npt.NDArray[np.uint8]:
