@@ -77,8 +77,10 @@ def contents(tlb: Tlb) -> list[tuple[Any, ...]]:
     """Every entry, oldest first."""
     tlb.settle()
     return [
-        (str(entry.space and entry.space.tag), entry.base, entry.size_lg2, entry.page, entry.allowed)
-        + (entry.level, entry.granule_lg2, entry.attributes)
+        (
+            *(entry.space and entry.space.tag, entry.base, entry.size_lg2, entry.page),
+            *(entry.allowed, entry.level, entry.granule_lg2, entry.attributes),
+        )
         for entry in tlb._age
     ]
 
