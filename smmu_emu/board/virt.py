@@ -2,10 +2,10 @@
 """QEMU's ``virt`` board: the same devices at the same addresses on the same interrupts.
 
 Reference: QEMU 11's hw/arm/virt.c with ``-M virt,acpi=off,iommu=smmuv3 -nodefaults``. Of its
-devices there are the PL011, the GICv2, the PCIe host and the SMMUv3. Flash, RTC, GPIO, fw_cfg,
-virtio-mmio, the platform bus, GICv2m and the PCIe port I/O window are not here: who touches them
-gets an external abort, and it is told. QEMU puts a device tree at the start of RAM, so images load
-at `LOWEST_IMAGE` or above; none is made here, X0 is 0.
+devices there are the PL011, the GICv2, the PCIe host and the SMMUv3; QEMU lacks the PCI function
+"dma-engine". Flash, RTC, GPIO, fw_cfg, virtio-mmio, the platform bus, GICv2m and the PCIe port I/O
+window are not here: who touches them gets an external abort, and it is told. QEMU puts a device
+tree at the start of RAM, so images load at `LOWEST_IMAGE` or above; none is made here, X0 is 0.
 """
 
 from __future__ import annotations
@@ -54,7 +54,18 @@ PHYSICAL_TIMER_PPI = 30
 
 HOST_BRIDGE = (0x1B36, 0x0008, 0x060000)
 
-_PCI_DEVICES: dict[str, Callable[[Report], Function]] = {"iommu-testdev": IommuTestdev}
+
+def _dma_engine(report: Report) -> Function:
+    """Few machines have one: it is loaded for those."""
+    from smmu_emu.devices.dma_engine import DmaEngine
+
+    return DmaEngine(report)
+
+
+_PCI_DEVICES: dict[str, Callable[[Report], Function]] = {
+    "iommu-testdev": IommuTestdev,
+    "dma-engine": _dma_engine,
+}
 
 
 class VirtBoard:

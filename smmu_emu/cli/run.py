@@ -49,6 +49,15 @@ Numbers are decimal or 0x...; K, M and G after them are powers of 1024.
 @click.option("--ram", type=NUMBER, default="512M", show_default=True, help="Size of RAM.")
 @click.option("--cpu", default="cortex-a57", show_default=True, help="Model of the core.")
 @click.option("--ids", default="qemu", show_default=True, help="Preset of SMMU ID registers.")
+@click.option(
+    "--device",
+    "devices",
+    metavar="NAME[@ADDRESS]",
+    multiple=True,
+    default=("iommu-testdev@00:01.0",),
+    show_default=True,
+    help="A PCI device, as dma-engine or dma-engine@00:02.0. Repeatable; replaces the default.",
+)
 @click.option("--max-instructions", type=NUMBER, help="End the run after so many; status 124.")
 @click.option(
     "--json", "json_path", type=click.Path(path_type=Path), help="Write the report there."
@@ -67,6 +76,7 @@ def run_image(
     ram: int = 512 << 20,
     cpu: str = "cortex-a57",
     ids: str = "qemu",
+    devices: tuple[str, ...] = ("iommu-testdev@00:01.0",),
     max_instructions: int | None = None,
     json_path: Path | None = None,
     report: bool = True,
@@ -80,7 +90,9 @@ def run_image(
 
     if ids not in PRESETS:
         raise ConfigurationError(f"no ID registers {ids!r}; there are {', '.join(PRESETS)}")
-    with Machine.virt(ram=ram, cpu_model=cpu, smmu_ids=PRESETS[ids], console=_print) as machine:
+    with Machine.virt(
+        ram=ram, devices=devices, cpu_model=cpu, smmu_ids=PRESETS[ids], console=_print
+    ) as machine:
         machine.load(image, load_address=load_address, entry=entry)
         for address, path in blobs:
             machine.load_blob(address, path)

@@ -202,6 +202,16 @@ def test_preset_that_does_not_exist(cli: Cli) -> None:
     assert line.startswith("no ID registers 'mmu-9000'; there are qemu")
 
 
+def test_device_that_does_not_exist(cli: Cli) -> None:
+    line = _line(cli, HELLO, "--device", "e1000")
+    assert line == "no PCI device 'e1000': there is dma-engine, iommu-testdev"
+
+
+def test_two_devices_at_one_place(cli: Cli) -> None:
+    places = ("--device", "iommu-testdev@00:02.0", "--device", "dma-engine@00:02.0")
+    assert _line(cli, HELLO, *places) == "PCI 00:02.0 is taken by iommu-testdev"
+
+
 # -- the report's file
 
 
