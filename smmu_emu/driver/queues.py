@@ -11,12 +11,19 @@ from typing import Protocol
 
 from pgtable import TableMemory
 from smmu_emu.errors import EmulatorError
-from smmu_emu.smmuv3.spec.command import COMMAND_SIZE, Opcode, Sync, SyncSignal
+from smmu_emu.smmuv3.spec.command import (
+    COMMAND_SIZE,
+    CommandError,
+    Opcode,
+    Sync,
+    SyncSignal,
+)
 from smmu_emu.smmuv3.spec.event import EVENT_SIZE
 from smmu_emu.smmuv3.spec.registers import CMDQ_CONS, REGISTERS
 
 _PATIENCE = 1000
 _OVERFLOW = 1 << 31
+_ERRORS: dict[int, str] = {error: f"CERROR_{error.name}" for error in CommandError}
 
 
 class DriverError(EmulatorError):
@@ -102,7 +109,8 @@ class CommandProducer:
     def _read_index(self, cons: int) -> int:
         if self.registers.read("GERROR") & 1 != self.registers.read("GERRORN") & 1:
             error = CMDQ_CONS(cons).ERR
-            raise DriverError(f"the command at index {cons & 0xFFFFF:#x} met error {error}")
+            name = _ERRORS.get(error, f"error {error:#x}")
+            raise DriverError(f"the command at index {cons & 0xFFFFF:#x} met {name}")
         return cons & (2 << self.size_lg2) - 1
 
 

@@ -21,7 +21,6 @@ from smmu_emu.driver.queues import (
     RegisterWindow,
 )
 from smmu_emu.smmuv3.ids import OAS_BITS
-from smmu_emu.smmuv3.spec.cd import CD_SIZE
 from smmu_emu.smmuv3.spec.command import (
     COMMAND_SIZE,
     ConfigInvalidate,
@@ -72,13 +71,14 @@ class Smmuv3Driver:
         self.memory = memory
         self.stream_bits = stream_bits
         self.domains: dict[int, Domain] = {}
-        self._next_asid = 1
+        self._asids: set[int] = set()
         self._probe()
-        command_base = self._allocate(COMMAND_SIZE << queue_lg2)
-        event_base = self._allocate(EVENT_SIZE << queue_lg2)
-        self.commands = CommandProducer(self.registers, memory, command_base, queue_lg2)
-        self.events = EventConsumer(self.registers, memory, event_base, queue_lg2)
-        self.stream_table = self._allocate(STE_SIZE << stream_bits)
+        commands_lg2, events_lg2 = min(queue_lg2, self._cmdqs), min(queue_lg2, self._eventqs)
+        command_base = self._allocate(COMMAND_SIZE << commands_lg2)
+        event_base = self._allocate(EVENT_SIZE << events_lg2)
+        self.commands = CommandProducer(self.registers, memory, command_base, commands_lg2)
+        self.events = EventConsumer(self.registers, memory, event_base, events_lg2)
+        self.stream_table = self._allocate(STE_SIZE << self.stream_bits)
         self._reset()
 
     # -- bring-up
@@ -89,7 +89,12 @@ class Smmuv3Driver:
         if not features.S1P or not features.TTF & 2:
             raise DriverError("the device has no stage 1 with AArch64 tables")
         self.stream_bits = min(self.stream_bits, sizes.SIDSIZE)
-        self.output_bits = min(OAS_BITS[IDR5(read("IDR5")).OAS], 48)
+        self._cmdqs, self._eventqs = sizes.CMDQS, sizes.EVENTQS
+        self.asid_bits = 16 if features.ASID16 else 8
+        addresses = IDR5(read("IDR5"))
+        self.output_bits = min(OAS_BITS[addresses.OAS], 48)
+        granules = {12: addresses.GRAN4K, 14: addresses.GRAN16K, 16: addresses.GRAN64K}
+        self.granules = [size_lg2 for size_lg2, there in granules.items() if there]
         self.has_ranges = bool(IDR3(read("IDR3")).RIL)
         self.has_stage2 = bool(features.S2P)
 
@@ -135,30 +140,42 @@ class Smmuv3Driver:
     # -- streams
 
     def domain(self, *, granule_lg2: int = 12, ias: int = 48) -> Domain:
-        """A new, empty address space under an ASID of its own. ``ias`` is its size in bits."""
-        domain = Domain(self, asid=self._next_asid, granule_lg2=granule_lg2, ias=ias)
-        self._next_asid += 1
+        """A new, empty address space under an ASID of its own. ``ias`` is its size in bits.
+
+        Raises: DriverError for a granule that the device lacks, or if all ASIDs are in use.
+        """
+        asid = next((n for n in range(1, 1 << self.asid_bits) if n not in self._asids), None)
+        if asid is None:
+            raise DriverError(f"all {len(self._asids)} ASIDs are in use; close a domain")
+        domain = Domain(self, asid=asid, granule_lg2=granule_lg2, ias=ias)
+        self._asids.add(asid)
         return domain
+
+    def forget(self, domain: Domain) -> None:
+        """Detach a domain's streams and free its ASID. `Domain.close` is the one to call."""
+        for stream_id in [sid for sid, used in self.domains.items() if used is domain]:
+            self.detach(stream_id)
+        self._asids.discard(domain.asid)
 
     def attach(self, stream_id: int, domain: Domain) -> None:
         """Let a stream translate through a domain.
 
         Raises: DriverError if the stream table has no such StreamID.
         """
-        cd = self._allocate(CD_SIZE)
-        self._store(cd, domain.cd.to_bytes())
+        context = domain.cd_address
+        ste = STE.make(V=1, Config=Config.STAGE1, S1ContextPtr=context, SHCFG=1)
+        self.write_ste(stream_id, ste)
         self.domains[stream_id] = domain
-        self.write_ste(stream_id, STE.make(V=1, Config=Config.STAGE1, S1ContextPtr=cd, SHCFG=1))
 
     def bypass(self, stream_id: int) -> None:
         """Let a stream pass untranslated."""
-        self.domains.pop(stream_id, None)
         self.write_ste(stream_id, STE.make(V=1, Config=Config.BYPASS, SHCFG=1))
+        self.domains.pop(stream_id, None)
 
     def detach(self, stream_id: int) -> None:
         """Abort a stream's transactions from now on, silently."""
-        self.domains.pop(stream_id, None)
         self.write_ste(stream_id, STE.make(V=1, Config=Config.ABORT))
+        self.domains.pop(stream_id, None)
 
     def write_ste(self, stream_id: int, ste: STE) -> None:
         """Change an STE so that the device never sees a mixture of old and new. Spec: 3.21.3.1.
@@ -183,9 +200,21 @@ class Smmuv3Driver:
 
     # -- memory
 
+    def place(self, data: bytes) -> int:
+        """Put a structure into memory; its address, which is aligned to its size.
+
+        Raises: DriverError if there is no memory.
+        """
+        address = self._allocate(len(data))
+        self._store(address, data)
+        return address
+
+    def give_back(self, address: int, size: int) -> None:
+        """Free what `place` made of ``size`` bytes."""
+        self.memory.free(address, _piece(size))
+
     def _allocate(self, size: int) -> int:
-        size = max(size, 64)
-        address = self.memory.alloc(1 << (size - 1).bit_length())
+        address = self.memory.alloc(_piece(size))
         if address is None:
             raise DriverError(f"no memory for {size:#x} bytes in {self.memory!r}")
         return address
@@ -203,6 +232,11 @@ class Smmuv3Driver:
     def _store(self, address: int, data: bytes) -> None:
         offset = address - self.memory.base
         self.memory.bytes[offset : offset + len(data)] = data
+
+
+def _piece(size: int) -> int:
+    """The power of two that holds ``size`` bytes, a cache line at least."""
+    return 1 << max(size - 1, 63).bit_length()
 
 
 def _cacheable() -> CR1:

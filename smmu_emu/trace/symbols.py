@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 _SYMBOL = Struct("<IBBHQQ")  # name, info, other, section, value, size
 _NOTYPE, _FUNC = 0, 2
+_EXECUTABLE = 4
 _LONGEST_NAME = 256
 _LARGEST_WHOLE = 1 << 20
 """Bytes of line programs that are run as a whole if no table says which of them is wanted."""
@@ -62,7 +63,9 @@ class SymbolTable:
         """The symbol and source line of an address; parts that are not known are None."""
         place = self._found.get(address)
         if place is None:
-            place = self._found[address] = Place(*self._symbol(address), self._source(address))
+            known = any(start <= address < end for start, end in self._code)
+            place = Place(*self._symbol(address), self._source(address)) if known else NOWHERE
+            self._found[address] = place
         return place
 
     def _symbol(self, address: int) -> tuple[str | None, int]:
@@ -89,6 +92,14 @@ class SymbolTable:
             return ELFFile(BytesIO(self.path.read_bytes())) if self.path is not None else None
         except Exception:  # as above
             return None
+
+    @cached_property
+    def _code(self) -> list[tuple[int, int]]:
+        """Where there are instructions; tables also tell of functions that the linker left out."""
+        try:
+            return list(_read_code(self._elf)) if self._elf is not None else []
+        except Exception:  # as above
+            return []
 
     @cached_property
     def _symbols(self) -> _Symbols:
@@ -123,6 +134,12 @@ class SymbolTable:
 
 def _start(row: tuple[int, Any] | tuple[int, int, str]) -> int:
     return row[0]
+
+
+def _read_code(elf: Any) -> Iterator[tuple[int, int]]:
+    for section in elf.iter_sections():
+        if section["sh_flags"] & _EXECUTABLE:
+            yield section["sh_addr"], section["sh_addr"] + section["sh_size"]
 
 
 def _read_symbols(elf: Any) -> Iterator[tuple[int, int, str]]:
