@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import os
 import stat
-from struct import Struct
-from typing import Literal, NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from smmu_emu.errors import ImageError
 
@@ -21,11 +21,7 @@ LINUX_LEGACY_OFFSET = 0x80000
 LINUX_LOWEST_OFFSET = 0x1000
 
 _ELF_MAGIC = b"\x7fELF"
-_ELF_HEADER, _PROGRAM_HEADER = Struct("<16sHHIQQQIHHHHHH"), Struct("<IIQQQQQQ")
-_ELF_CLASS = {1: 32, 2: 64}
-_ELF_ORDER: dict[int, Literal["little", "big"]] = {1: "little", 2: "big"}
-_ELF_TYPES = {0: "NONE", 1: "REL", 3: "DYN", 4: "CORE"}
-_ET_EXEC, _EM_AARCH64, _PT_LOAD, _PT_INTERP = 2, 183, 1, 3
+_ELF_HEADER, _PROGRAM_HEADER = 64, 56
 _LINUX_MAGIC_OFFSET, _LINUX_MAGIC = 56, b"ARM\x64"
 _LINUX_HEADER = 64
 _PACKED = {
@@ -129,7 +125,7 @@ def _explain_unknown(name: str, data: bytes) -> str:
         if data.startswith(magic):
             return f"{name} is packed ({packing}): unpack it first"
     if _ELF_MAGIC.startswith(data):
-        return f"{name} is truncated: {len(data)} bytes, an ELF header has {_ELF_HEADER.size}"
+        return f"{name} is truncated: {len(data)} bytes, an ELF header has {_ELF_HEADER}"
     return f"{name} is neither an ELF nor a Linux kernel; a raw binary needs a load address"
 
 
@@ -160,99 +156,70 @@ def _read_linux(name: str, data: bytes, ram_base: int) -> Image:
 # -- ELF
 
 
-class _Header(NamedTuple):
-    """The ELF header of the 64-bit class."""
-
-    ident: bytes
-    type: int
-    machine: int
-    version: int
-    entry: int
-    phoff: int
-    shoff: int
-    flags: int
-    ehsize: int
-    phentsize: int
-    phnum: int
-    shentsize: int
-    shnum: int
-    shstrndx: int
-
-
-class _Segment(NamedTuple):
-    """A program header of the 64-bit class."""
-
-    type: int
-    flags: int
-    offset: int
-    vaddr: int
-    paddr: int
-    filesz: int
-    memsz: int
-    align: int
-
-
 def _read_elf(name: str, data: bytes) -> Image:
-    header = _read_header(name, data)
+    try:
+        header, program_headers = _parse_elf(name, data)
+    except ImageError:
+        raise
+    except Exception as error:  # whatever a library says about a damaged file is one line
+        raise ImageError(f"{name} is a damaged ELF: {' '.join(str(error).split())}") from error
     pieces = []
-    physical_entry = header.entry
-    for number, segment in enumerate(_read_segments(name, data, header)):
-        if segment.type == _PT_INTERP:
+    entry = header["e_entry"]
+    physical_entry = entry
+    for number, segment in enumerate(program_headers):
+        if segment["p_type"] == "PT_INTERP":
             raise ImageError(f"{name} is dynamically linked; link it with -static -no-pie")
-        if segment.type != _PT_LOAD or not segment.memsz:
+        if segment["p_type"] != "PT_LOAD" or not segment["p_memsz"]:
             continue
-        pieces.append(_read_segment(f"{name} segment {number}", data, segment))
-        if segment.vaddr <= header.entry < segment.vaddr + segment.memsz:
-            physical_entry = header.entry - segment.vaddr + segment.paddr
+        piece = _read_segment(f"{name} segment {number}", data, segment)
+        pieces.append(piece)
+        if segment["p_vaddr"] <= entry < segment["p_vaddr"] + segment["p_memsz"]:
+            physical_entry = entry - segment["p_vaddr"] + segment["p_paddr"]
     if not pieces:
         raise ImageError(f"{name} has no segment to load")
     return Image(name, "elf", tuple(pieces), physical_entry)
 
 
-def _read_header(name: str, data: bytes) -> _Header:
-    if len(data) < _ELF_HEADER.size:
+def _parse_elf(name: str, data: bytes) -> tuple[Mapping[str, Any], list[Mapping[str, Any]]]:
+    """The ELF header and the program headers, by pyelftools' field names.
+
+    Only the part of pyelftools that knows structures is imported: half the time of all of it.
+    """
+    from elftools.elf.structs import ELFStructs
+
+    if len(data) < _ELF_HEADER:
+        raise ImageError(f"{name} is truncated: {len(data)} bytes, an ELF header has {_ELF_HEADER}")
+    wide, little = data[4] == 2, data[5] == 1
+    structs = ELFStructs(little_endian=data[5] != 2, elfclass=64 if wide else 32)
+    structs.create_basic_structs()
+    header: Mapping[str, Any] = structs.Elf_Ehdr.parse(data)
+    if not (wide and little and header["e_machine"] == "EM_AARCH64"):
         raise ImageError(
-            f"{name} is truncated: {len(data)} bytes, an ELF header has {_ELF_HEADER.size}"
+            f"{name} is a {64 if wide else 32}-bit {'little' if little else 'big'}-endian ELF for "
+            f"{_plain(header['e_machine'], 'EM_')}; this machine runs 64-bit little-endian AARCH64"
         )
-    bits, order = _ELF_CLASS.get(data[4]), _ELF_ORDER.get(data[5])
-    if bits is None or order is None:
-        raise ImageError(f"{name} is a damaged ELF: of class {data[4]} and byte order {data[5]}")
-    machine = int.from_bytes(data[18:20], order)
-    if (bits, order, machine) != (64, "little", _EM_AARCH64):
+    if header["e_type"] != "ET_EXEC":
         raise ImageError(
-            f"{name} is a {bits}-bit {order}-endian ELF for {_machine_name(machine)}; "
-            "this machine runs 64-bit little-endian AARCH64"
+            f"{name} is an ELF of type {_plain(header['e_type'], 'ET_')}, not a static "
+            "executable; link it with -static -no-pie"
         )
-    header = _Header._make(_ELF_HEADER.unpack_from(data))
-    if header.type != _ET_EXEC:
-        kind = _ELF_TYPES.get(header.type, f"number {header.type}")
-        raise ImageError(
-            f"{name} is an ELF of type {kind}, not a static executable; "
-            "link it with -static -no-pie"
-        )
-    return header
-
-
-def _machine_name(machine: int) -> str:
-    """pyelftools knows them all, and takes as long to import as the rest of a small run."""
-    from elftools.elf.enums import ENUM_E_MACHINE
-
-    names = (name for name, number in ENUM_E_MACHINE.items() if number == machine)
-    return next(names, f"number {machine}").removeprefix("EM_")
-
-
-def _read_segments(name: str, data: bytes, header: _Header) -> list[_Segment]:
-    size, count, start = _PROGRAM_HEADER.size, header.phnum, header.phoff
-    if count and header.phentsize != size:
-        raise ImageError(f"{name}: program headers of {header.phentsize} bytes, not {size}")
-    if start + count * size > len(data):
+    structs.create_advanced_structs(header["e_type"], header["e_machine"], None)
+    count, start = header["e_phnum"], header["e_phoff"]
+    if count and header["e_phentsize"] != _PROGRAM_HEADER:
+        raise ImageError(f"{name}: program headers of {header['e_phentsize']} bytes, not 56")
+    if start + count * _PROGRAM_HEADER > len(data):
         raise ImageError(f"{name} is truncated: its program headers lie past its end")
-    table = data[start : start + count * size]
-    return [_Segment._make(fields) for fields in _PROGRAM_HEADER.iter_unpack(table)]
+    offsets = range(start, start + count * _PROGRAM_HEADER, _PROGRAM_HEADER)
+    return header, [structs.Elf_Phdr.parse(data[at : at + _PROGRAM_HEADER]) for at in offsets]
 
 
-def _read_segment(name: str, data: bytes, segment: _Segment) -> Piece:
-    offset, in_file, in_memory = segment.offset, segment.filesz, segment.memsz
+def _plain(value: object, prefix: str) -> str:
+    """A name without its prefix, or the number of something that has none."""
+    return value.removeprefix(prefix) if isinstance(value, str) else f"number {value}"
+
+
+def _read_segment(name: str, data: bytes, segment: Mapping[str, Any]) -> Piece:
+    offset, in_file, in_memory = segment["p_offset"], segment["p_filesz"], segment["p_memsz"]
     if in_file > in_memory:
         raise ImageError(f"{name}: {in_file:#x} bytes in the file, {in_memory:#x} in memory")
     if offset + in_file > len(data):
@@ -260,4 +227,4 @@ def _read_segment(name: str, data: bytes, segment: _Segment) -> Piece:
             f"{name} is truncated: bytes {offset:#x}-{offset + in_file - 1:#x} "
             f"of a file of {len(data):#x}"
         )
-    return Piece(name, segment.paddr, data[offset : offset + in_file], in_memory)
+    return Piece(name, segment["p_paddr"], data[offset : offset + in_file], in_memory)
