@@ -212,9 +212,17 @@ class _Judge:
         tables = (level.codes_of(pair.old) == TABLE) | (level.codes_of(pair.new) == TABLE)
         out = np.zeros(len(pair.where), dtype=np.int64)
         for i in np.flatnonzero(tables).tolist():
-            first = self._iova(pair, i)
-            out[i] = self.comparison.changed(first, first + (1 << level.shift) - 1)
+            out[i] = self._changed(pair, i)
         return out
+
+    def _changed(self, pair: _Pair, i: int) -> bool:
+        """Say whether something under a descriptor, old or new, translates otherwise."""
+        first = self._iova(pair, i)
+        swapped = pair.level.code(int(pair.old[i])) == pair.level.code(int(pair.new[i])) == TABLE
+        # Under another table, a leaf of another size is a change that needs the sequence too.
+        return self.comparison.changed(
+            first, first + (1 << pair.level.shift) - 1, page_sizes=swapped and self.bbml < 2
+        )
 
     def _iova(self, pair: _Pair, i: int) -> int:
         """Return the first input address of a descriptor, counted from the lowest."""
@@ -224,8 +232,7 @@ class _Judge:
     def _verdict(self, pair: _Pair, i: int) -> Verdict:
         old = entry_of(self.space, int(pair.old[i]), pair.level)
         new = entry_of(self.space, int(pair.new[i]), pair.level)
-        first = self._iova(pair, i)
-        same = not self.comparison.changed(first, first + (1 << pair.level.shift) - 1)
+        same = not self._changed(pair, i)
         return is_bbm_safe(
             old,
             new,

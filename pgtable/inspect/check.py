@@ -38,7 +38,7 @@ def _overlapping_tables(tree: Tree) -> None:
     ends = addresses + _table_sizes(tree)[order].astype(np.uint64)
     highest = np.maximum.accumulate(ends)
     inside = np.flatnonzero((addresses[1:] < highest[:-1]) & (addresses[1:] != addresses[:-1])) + 1
-    for i in inside[: tree.found.room("tables-overlap")].tolist():
+    for i in inside[: tree.found.take("tables-overlap", len(inside))].tolist():
         at, depth = int(addresses[i]), int(tree.tables.depth[order[i]])
         owner = int(np.argmax(highest[:i] > addresses[i]))
         text = (
@@ -47,7 +47,6 @@ def _overlapping_tables(tree: Tree) -> None:
         )
         iova = tree.space.base + int(tree.tables.iova[order[i]])
         tree.found.add(Finding("tables-overlap", text, iova=iova))
-    tree.found.skip("tables-overlap", max(0, len(inside) - tree.found.kept))
 
 
 def _mismatched_aliases(tree: Tree) -> None:
@@ -71,10 +70,9 @@ def _mismatched_aliases(tree: Tree) -> None:
         found |= overlaps
         owners[overlaps] = _owner(highest, reach)[np.flatnonzero(overlaps) - 1]
     which = np.flatnonzero(found)
-    for i in which[: tree.found.room("mismatched-alias")].tolist():
+    for i in which[: tree.found.take("mismatched-alias", len(which))].tolist():
         one, other = int(order[owners[i]]), int(order[i])
         tree.found.add(_alias(tree, one, other))
-    tree.found.skip("mismatched-alias", max(0, len(which) - tree.found.kept))
 
 
 def _owner(highest: U64, reach: U64) -> I64:
@@ -111,7 +109,7 @@ def _mapped_tables(tree: Tree) -> None:
     low = np.searchsorted(tables, runs.address)
     high = np.searchsorted(tables, runs.address + runs.length)
     which = np.flatnonzero(high > low)
-    for i in which[: tree.found.room("maps-tables")].tolist():
+    for i in which[: tree.found.take("maps-tables", len(which))].tolist():
         here = tables[low[i] : high[i]]
         first, last = int(here[0]), int(here[-1])
         what = f"the table at {first:#x} is"
@@ -121,7 +119,6 @@ def _mapped_tables(tree: Tree) -> None:
         text = f"{what} mapped writable at {iova:#x}"
         size = last - first + 1
         tree.found.add(Finding("maps-tables", text, count=len(here), iova=iova, size=size))
-    tree.found.skip("maps-tables", max(0, len(which) - tree.found.kept))
 
 
 def _empty_tables(tree: Tree) -> None:

@@ -77,6 +77,11 @@ def compare_meanings(old: Meaning, new: Meaning) -> What:
     return what
 
 
+def _tags(meaning: Meaning) -> set[str]:
+    """Return what, apart from memory attributes, makes a TLB entry another one."""
+    return {"global", "ns"} & set(meaning.flags)
+
+
 _Parts = list[Range | None]
 
 
@@ -132,6 +137,8 @@ class _Side:
 class Comparison:
     """Two trees cut at every place where either changes; `places` are the cuts.
 
+    `retranslated`: which pieces both map, but to other memory or with other attributes.
+
     Raises: SpaceError.
     """
 
@@ -148,6 +155,7 @@ class Comparison:
         self.places: U64 = self.cuts[:-1]
         self.old = _Side.at(old, self.places)
         self.new = _Side.at(new, self.places)
+        self.retranslated: Mask
         self.what = self._compare()
 
     def _compare(self) -> I64:
@@ -162,15 +170,16 @@ class Comparison:
         what[both & resized] |= int(What.PAGE_SIZE)
         pairs = old.column("meaning") << 32 | new.column("meaning") & 0xFFFF_FFFF
         kinds, where = np.unique(pairs[both], return_inverse=True)
-        bits = [
-            int(
-                compare_meanings(
-                    old.tree.meanings[pair >> 32], new.tree.meanings[pair & 0xFFFF_FFFF]
-                )
-            )
+        meanings = [
+            (old.tree.meanings[pair >> 32], new.tree.meanings[pair & 0xFFFF_FFFF])
             for pair in kinds.tolist()
         ]
+        bits = [int(compare_meanings(*pair)) for pair in meanings]
         what[both] |= np.array(bits, dtype=np.int64)[where]
+        self.retranslated = both & moved
+        tagged = np.array([_tags(one) != _tags(other) for one, other in meanings], dtype=np.bool_)
+        self.retranslated[both] |= tagged[where]
+        self.retranslated |= what & int(What.ATTRIBUTES) != 0
         return what
 
     def changes(self) -> Iterator[Change]:
@@ -200,12 +209,14 @@ class Comparison:
         whats = [kinds[number] for number in self.what[which].tolist()]
         yield from map(Change, whats, begin, end, *parts)
 
-    def changed(self, first: int, last: int) -> bool:
-        """Say whether any address of a range (counted from the lowest) translates otherwise.
+    def changed(self, first: int, last: int, *, page_sizes: bool) -> bool:
+        """Say whether a mapped address of a range (counted from the lowest) leads elsewhere.
 
-        Page sizes and software's bits do not count.
+        That is, to other memory or with other attributes; permissions do not count, nor do
+        addresses that only one side maps. `page_sizes`: leaves of another size count too.
         """
-        counts = self.what & ~int(What.PAGE_SIZE | What.SOFTWARE)
         low = max(int(np.searchsorted(self.cuts, u64(first), side="right")) - 1, 0)
         high = int(np.searchsorted(self.places, u64(last), side="right"))
-        return bool(counts[low:high].any())
+        if self.retranslated[low:high].any():
+            return True
+        return page_sizes and bool((self.what[low:high] & int(What.PAGE_SIZE)).any())

@@ -87,32 +87,32 @@ class Findings:
     def __init__(self, kept: int = KEPT_PER_RULE) -> None:
         self.kept = kept
         self._list: list[Finding] = []
-        self.counts: Counter[str] = Counter()
+        self._made: Counter[str] = Counter()
+        self._left: Counter[str] = Counter()
 
     def add(self, finding: Finding) -> None:
-        """Take a finding, or count it."""
-        self.counts[finding.rule] += 1
-        if self.counts[finding.rule] <= self.kept:
+        """Keep a finding, or count it."""
+        if self.take(finding.rule, 1):
+            self._made[finding.rule] += 1
             self._list.append(finding)
 
-    def room(self, rule: str) -> int:
-        """Return how many more findings of a rule would be kept."""
-        return max(0, self.kept - self.counts[rule])
-
-    def skip(self, rule: str, count: int) -> None:
-        """Count findings that are not worth making."""
-        self.counts[rule] += count
+    def take(self, rule: str, total: int) -> int:
+        """Return how many of `total` findings to make and add; the rest is counted here."""
+        limit = self.kept if rule in RULES else 0
+        room = min(total, limit - self._made[rule])
+        self._left[rule] += total - room
+        return room
 
     def finish(self) -> tuple[Finding, ...]:
         """Return the findings, the worst first, then by input address."""
-        for rule, count in sorted(self.counts.items()):
-            kept = self.kept if rule in RULES else 0
-            if count > kept:
-                left = count - kept
-                self._list.append(Finding("more", f"{left:,} more findings of rule {rule}"))
+        more = [
+            Finding("more", f"{count:,} more findings of rule {rule}")
+            for rule, count in sorted(self._left.items())
+            if count
+        ]
         return tuple(
             sorted(
-                self._list,
+                self._list + more,
                 key=lambda f: (SEVERITIES.index(f.severity), f.iova if f.iova is not None else -1),
             )
         )

@@ -118,7 +118,7 @@ class _Groups:
     ) -> None:
         each = each or self.level.entries
         firsts = np.broadcast_to(np.asarray(firsts), rows.shape)
-        room = self.found.room(rule)
+        room = self.found.take(rule, len(rows))
         for row, first in zip(rows[:room].tolist(), firsts[:room].tolist(), strict=True):
             self.found.add(
                 Finding(
@@ -132,4 +132,3 @@ class _Groups:
                     each << self.level.shift,
                 )
             )
-        self.found.skip(rule, max(0, len(rows) - room))

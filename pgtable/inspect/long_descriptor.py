@@ -324,12 +324,14 @@ class MaliReader(LongReader):
         memory = self._policy(index)
         # Linux keeps devices apart by index 2, which has the policy of index 0.
         flags = (f"attr{index}",) if memory.short == "gpu-policy" and index else ()
+        shareability = get(word, "SH")
         return Meaning(
             rights,
             rights,
             "xn" if never else "",
             memory,
-            SHAREABILITY[get(word, "SH")],
+            # Drivers make everything outer-shareable; that is not worth a word.
+            "" if shareability == 2 else SHAREABILITY[shareability],
             flags,
             (word & shape.layout.mask(Kind.IGNORED)) >> 55,
         )

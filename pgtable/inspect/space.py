@@ -107,9 +107,9 @@ class Space:
         if self.mtk:
             self._set("permissions", False)
         self._set("mair", self._default_mair() if self.mair < 0 else self.mair)
+        self._check_options()
         self._check_sizes(family)
         self._set("start_level", self._start_level())
-        self._check_options()
         self._check_roots()
 
     def _set(self, name: str, value: object) -> None:

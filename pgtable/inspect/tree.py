@@ -400,24 +400,21 @@ class _Reading:
         """Report entries that are illegal by themselves, grouped while `key` stays the same."""
         for number, (start, count) in enumerate(entries.groups(key)):
             if number >= MOST_EXAMINED:
-                self.found.skip("illegal", 1)
+                self.found.take("illegal", 1)
                 continue
             word = int(entries.words[start])
             meaning = None
             if entries.shape.size_lg2:
                 meaning = self.reader.meaning(entries.shape, word, 0)
             for rule, text in self.reader.problems(entries.shape, word, meaning):
-                if self.found.room(rule):
+                if self.found.take(rule, 1):
                     self.found.add(entries.finding(self.space, rule, text, start, count))
-                else:
-                    self.found.skip(rule, 1)
 
     def _report(self, entries: _Entries, rule: str, text: str) -> None:
         """Report entries that all have the same trouble."""
         groups = list(entries.groups(None))
-        for start, count in groups[: self.found.room(rule)]:
+        for start, count in groups[: self.found.take(rule, len(groups))]:
             self.found.add(entries.finding(self.space, rule, text, start, count))
-        self.found.skip(rule, max(0, len(groups) - self.found.kept))
 
     # --- tables ---------------------------------------------------------------------------
 
@@ -452,13 +449,12 @@ class _Reading:
         )
 
     def _outside(self, entries: _Entries, address: U64, size: int) -> None:
-        for i in range(min(len(address), self.found.room("table-outside"))):
+        for i in range(self.found.take("table-outside", len(address))):
             at = int(address[i])
             text = f"it points to a table at {at:#x}, outside the memory given"
             if self.image.holds(at, 1):
                 text = f"it points to a table at {at:#x}, whose {size:#x} bytes are not all given"
             self.found.add(entries.finding(self.space, "table-outside", text, i, 1))
-        self.found.skip("table-outside", max(0, len(address) - self.found.kept))
 
     def _first_time(self, depth: int, entries: _Entries, address: U64, good: Mask) -> Mask:
         """Report tables that were reached before; say which may be followed all the same."""
