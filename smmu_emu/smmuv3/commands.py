@@ -88,6 +88,7 @@ class CommandProcessor:
     def _ready(self) -> bool:
         return bool(
             self.registers.values["CR0ACK"] & _CMDQEN
+            and not self.path.failed
             and not self.interrupts.is_active(CMDQ_ERR)
             and not self.queue.empty
         )

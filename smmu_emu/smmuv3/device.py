@@ -2,8 +2,8 @@
 """An SMMUv3: registers, queues, caches and the translation path, put together.
 
 Spec: IHI 0070. What is modelled and what is not: docs/capabilities.md. Changes of state go through
-virtual time with the delays of `Delays`, all zero by default: then an acknowledge, a command's
-effect or an interrupt happens inside the register write that asked for it.
+virtual time with the delays of `Delays`; where one is zero, as by default, an acknowledge, a
+command's effect or an interrupt happens inside the register write that asked for it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from smmu_emu.smmuv3.commands import CommandProcessor
 from smmu_emu.smmuv3.config import ConfigurationCache
 from smmu_emu.smmuv3.fault import encode
 from smmu_emu.smmuv3.ids import IdRegisters
-from smmu_emu.smmuv3.interrupt import EVENTQ_ABT_ERR, Interrupts
+from smmu_emu.smmuv3.interrupt import EVENTQ_ABT_ERR, SFM_ERR, Interrupts
 from smmu_emu.smmuv3.invalidations import Invalidations
 from smmu_emu.smmuv3.pri import PageRequests
 from smmu_emu.smmuv3.queue import CommandQueue, EventQueue, PriQueue
@@ -167,7 +167,7 @@ class Smmuv3:
     def reset(self) -> None:
         """Power-on state; caches come up empty. Spec: 3.11."""
         self.registers.reset()
-        self.path.enable(False)
+        self.path.fail(False)
         self.path.hits = self.path.misses = self.stages.walks = 0
         self.commands.consumed.clear()
         self.stalls.take_all()
@@ -175,6 +175,16 @@ class Smmuv3:
         self.page_requests.reset()
         self.tlb.clear()
         self.configuration.drop_ste_range(0, 1 << 32)
+
+    def fail(self) -> None:
+        """Enter service failure mode: nothing passes and no queue is touched until a reset.
+
+        Spec: 12.3; registers stay readable, and the acknowledge of SFM_ERR does not leave the mode.
+        """
+        self.path.fail(True)
+        for held in self.stalls.take_all():
+            held.answer(terminated(held, abort=True))
+        self.interrupts.raise_error(SFM_ERR)
 
     # -- register side effects
 
@@ -242,7 +252,7 @@ class Smmuv3:
     def _deliver(self, record: bytes, *, is_stall: bool) -> bool:
         """Write a record to the event queue; False if it is not there. Spec: 7.2, 7.4."""
         queue = self.event_queue
-        if not self.registers.values["CR0ACK"] & _EVENTQEN:
+        if self.path.failed or not self.registers.values["CR0ACK"] & _EVENTQEN:
             return False
         if self.interrupts.is_active(EVENTQ_ABT_ERR):
             return False

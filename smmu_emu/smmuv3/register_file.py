@@ -200,6 +200,7 @@ def _error_mask(ids: IdRegisters) -> int:
         GERROR,
         CMDQ_ERR=1,
         EVENTQ_ABT_ERR=1,
+        SFM_ERR=1,
         PRIQ_ABT_ERR=has.PRI,
         MSI_CMDQ_ABT_ERR=has.MSI,
         **messages,

@@ -32,7 +32,8 @@ class TranslationPath:
     """Translates transactions for one SMMU and counts TLB hits and misses.
 
     ``active`` is the configuration cache's contexts while SMMUEN is 1 and an empty dictionary
-    otherwise, so that the hot path need not ask. ``report`` is told of every fault.
+    otherwise, so that the hot path need not ask. ``failed`` is service failure mode. ``report`` is
+    told of every fault.
     """
 
     def __init__(
@@ -53,11 +54,17 @@ class TranslationPath:
         self.active = _NO_CONTEXTS
         self.hits = 0
         self.misses = 0
+        self.failed = False
         self._answer: Answer | None = None
 
     def enable(self, enabled: bool) -> None:
         """Follow CR0.SMMUEN. Caches keep what they hold. Spec: 6.3.9.6."""
-        self.active = self.configuration.contexts if enabled else _NO_CONTEXTS
+        self.active = self.configuration.contexts if enabled and not self.failed else _NO_CONTEXTS
+
+    def fail(self, failed: bool) -> None:
+        """Terminate everything from now on, or, after a reset, no longer. Spec: 12.3."""
+        self.failed = failed
+        self.enable(False)
 
     def context_of(self, transaction: Transaction) -> Context | None:
         """The cached context that a transaction would use now, or None."""
@@ -151,6 +158,9 @@ class TranslationPath:
 
     def _find_context(self, transaction: Transaction) -> Context | Translation | Fault:
         """Fetch the configuration; a result at once where nothing is to be translated."""
+        if self.failed:
+            reason = "the SMMU is in service failure mode"
+            return self._told(Fault(0, transaction, recorded=False, reason=reason))
         if not self.registers.values["CR0ACK"] & 1:
             result = self._bypass_disabled(transaction)
             return self._told(result) if isinstance(result, Fault) else result
