@@ -11,12 +11,20 @@ ROUNDS = 5
 
 
 class Row(NamedTuple):
-    """One line of the table; ``aim`` is what we want it to be, in words."""
+    """One line of the table; ``aim`` is what we want it to be: "< 3", "> 20", or nothing."""
 
     name: str
     value: float
     unit: str
     aim: str = ""
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the aim is met; None if there is none."""
+        if not self.aim:
+            return None
+        relation, limit = self.aim.split()
+        return self.value < float(limit) if relation == "<" else self.value > float(limit)
 
 
 def per_call(function: Callable[[], object], calls: int, rounds: int = ROUNDS) -> float:
