@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 K4, K16, K64 = 0x1000, 0x4000, 0x10000
 MOST_CONCATENATED = 16
 
-LINUX_MAIR = 0xF404FF44
+LINUX_MAIR = 0xFFFF_FFFF_F404_FF44
 """0: Normal non-cacheable, 1: write-back, 2: Device-nGnRE, 3: inner non-cacheable/outer write-back;
-what Linux's SMMU drivers use."""
+what Linux's SMMU drivers use, which fill the upper half with ones."""
 LINUX_MEMATTR = 0x888D88
 """Mali's attributes as Linux sets them: 0 and 2 the GPU's own policy, 1 write-allocate."""
 LINUX_PRRR = 0x800B_8204

@@ -35,7 +35,8 @@ def leaves_words(sizes: Iterable[tuple[int, int]]) -> str:
         if not rest:
             words.append(f"{count} {TIMES} {size_words(leaf)}")
         elif not count:
-            words.append(f"{size_words(length)} of a {size_words(leaf)} leaf")
+            part = size_words(length) if not length & 0x3FF else plural(length, "byte")
+            words.append(f"{part} of a {size_words(leaf)} leaf")
         else:
             words.append(f"{size_words(length)} of {size_words(leaf)} leaves")
     return " + ".join(words)

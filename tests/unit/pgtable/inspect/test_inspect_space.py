@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Geometry of address spaces, from the architecture's tables, and descriptions that make no sense."""
+"""Geometry of address spaces, from the architecture's tables; descriptions without sense."""
 
 from __future__ import annotations
 

@@ -166,7 +166,7 @@ def test_findings_are_told_with_a_total(tree: Tree) -> None:
 def test_finds_are_told(tree: Tree) -> None:
     found = find(tree, 0x4800_0800, 0x10)
     assert list(text.finds(0x4800_0800, 0x10, found)) == [
-        "0x200800-0x20080f → 0x48000800 rw cached, 16 of a 4K leaf"
+        "0x200800-0x20080f → 0x48000800 rw cached, 16 bytes of a 4K leaf"
     ]
     assert list(text.finds(0, 1, find(tree, 0, 1))) == ["nothing maps 0x0-0x0"]
 
