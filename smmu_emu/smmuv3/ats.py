@@ -5,8 +5,9 @@ Spec: IHI 0070 3.9 (operation), 13.6 and 13.7 (addresses, granted permissions), 
 4.5.1, 7.3.6, 7.3.8. Choices: addresses of Translated transactions above OAS abort; write permission
 is granted whether or not it was asked for, where nothing has to be marked dirty; a skipped stage 1
 without stage 2 is answered with one translation of the whole output range; Translated transactions
-carry the default attributes, and overrides reach them in split-stage mode alone. Left out: device
-permission tables, PASIDs on Translated transactions, answers with more than one translation.
+carry the default attributes, and overrides reach them in split-stage mode alone; C_BAD_CD counts as
+one of the errors that REC_CFG_ATS records. Left out: device permission tables, PASIDs on Translated
+transactions, answers with more than one translation.
 """
 
 from __future__ import annotations
@@ -49,7 +50,8 @@ Recorder = Callable[[Fault, "bytes | None"], bool]
 class Ats:
     """Serves the endpoints of one SMMU; ``requests`` and ``translated_count`` count what came in.
 
-    ``stu_lg2`` is the smallest translation unit, which endpoints are to be programmed with.
+    ``stu_lg2`` is the smallest translation unit, which endpoints are to be programmed with;
+    ``failed`` is service failure mode (12.3).
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class Ats:
         self.page_request = page_request
         self.requests = 0
         self.translated_count = 0
+        self.failed = False
         self.stu_lg2 = next(size for size in (12, 14, 16) if registers.ids.supports_granule(size))
 
     def attach(self, stream_id: int, endpoint: Endpoint) -> None:
@@ -92,6 +95,7 @@ class Ats:
     def reset(self) -> None:
         """Forget what was counted and what is under way; endpoints stay attached."""
         self.requests = self.translated_count = 0
+        self.failed = False
         self.invalidations.reset()
 
     def invalidate(self, stream_id: int, request: Invalidation) -> None:
@@ -117,6 +121,8 @@ class Ats:
         )
         if not self.registers.ids.features.ATS:
             return Completion(Status.UNSUPPORTED)
+        if self.failed:
+            return Completion(Status.ABORT)
         if not self.registers.values["CR0ACK"] & _SMMUEN:
             return self._refuse(request, transaction, "SMMUEN is 0")
         stream = self.configuration.find_stream(transaction)
@@ -191,6 +197,7 @@ class Ats:
         iova = request.address
         if context.tbi:
             iova = untagged(iova, context.tbi)
+        self.tlb.settle()
         first = PRIVILEGED * request.privileged
         read, write = context.kinds[first], context.kinds[first | WRITE]
         entry: Entry | Fault | None = _cached(context, iova)
@@ -206,7 +213,6 @@ class Ats:
             return self.stages.make_entry(transaction, context, iova, write)
         if entry.allowed >> write & 1 or not _may_become_writable(context, entry, iova, write):
             return entry
-        self.tlb.drop(entry)
         marked = self.stages.make_entry(transaction, context, iova, write)
         if isinstance(marked, Fault) and marked.code == EventCode.F_PERMISSION:
             return entry
@@ -245,6 +251,8 @@ class Ats:
         values = self.registers.values
         if not self.registers.ids.features.ATS:
             return self._abort(transaction, "IDR0.ATS is 0")
+        if self.failed:
+            return self._abort(transaction, "the SMMU is in service failure mode")
         if not values["CR0ACK"] & _SMMUEN:
             return self._forbid(transaction, "SMMUEN is 0")
         if not values["CR0ACK"] & _ATSCHK:

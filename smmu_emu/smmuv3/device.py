@@ -182,6 +182,7 @@ class Smmuv3:
         Spec: 12.3; registers stay readable, and the acknowledge of SFM_ERR does not leave the mode.
         """
         self.path.fail(True)
+        self.ats.failed = self.page_requests.failed = True
         for held in self.stalls.take_all():
             held.answer(terminated(held, abort=True))
         self.interrupts.raise_error(SFM_ERR)

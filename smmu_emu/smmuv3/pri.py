@@ -26,7 +26,7 @@ _LAST_ONLY = IRQ_CFG2.mask("LO")
 class PageRequests:
     """Takes page requests for one SMMU; ``received`` counts them, ``automatic`` its own responses.
 
-    ``endpoints``, by StreamID, get the responses.
+    ``endpoints``, by StreamID, get the responses; ``failed`` is service failure mode (12.3).
     """
 
     def __init__(
@@ -46,10 +46,12 @@ class PageRequests:
         self.record = record
         self.received = 0
         self.automatic = 0
+        self.failed = False
 
     def reset(self) -> None:
-        """Forget what was counted."""
+        """Forget what was counted, and any failure."""
         self.received = self.automatic = 0
+        self.failed = False
 
     def receive(self, request: PageRequest) -> None:
         """Queue a page request or Stop marker, or answer it."""
@@ -89,7 +91,7 @@ class PageRequests:
     def _open(self) -> bool:
         """Whether the queue takes requests. Spec: 8.2, 6.3.9.5 (PRIQEN needs SMMUEN)."""
         enabled = self.registers.values["CR0ACK"] & _ENABLED == _ENABLED
-        return enabled and not self.interrupts.is_active(PRIQ_ABT_ERR)
+        return enabled and not self.failed and not self.interrupts.is_active(PRIQ_ABT_ERR)
 
     @property
     def _last_only(self) -> bool:

@@ -29,8 +29,9 @@ OVFLG = 1 << 31
 
 
 def ats_ids(**changes: int) -> IdRegisters:
-    """QEMU's registers with ATS, PRI and substreams."""
-    return make_ids(**{"ATS": 1, "PRI": 1, "PRIQS": 8, "SSIDSIZE": 8, **changes})
+    """QEMU's registers with ATS, PRI and substreams, as SMMUv3.2 where there is ATSRECERR (2.9)."""
+    version = {"minor": 2, "Hyp": 1, "FWB": 1} if changes.get("ATSRECERR") else {}
+    return make_ids(**{"ATS": 1, "PRI": 1, "PRIQS": 8, "SSIDSIZE": 8, **version, **changes})
 
 
 def ask(bench: Bench, address: int, **how: Any) -> Completion:

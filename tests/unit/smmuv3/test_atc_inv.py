@@ -158,6 +158,16 @@ def test_sync_waits_for_the_answer() -> None:
     assert bench.memory.read(MESSAGE, 4) == b"\xfe\xca\0\0"
 
 
+def test_answer_in_time_ends_the_timeout() -> None:
+    bench, listener = _bench()
+    bench.push(_inv())
+    listener.answer()
+    bench.smmu.clock.advance(2 * TIMEOUT)
+    bench.push(SYNC)
+
+    assert bench.command_error is None
+
+
 def test_sync_waits_for_the_last_of_several_answers() -> None:
     bench, listener = _bench()
     other = listen(bench, 9)

@@ -12,6 +12,7 @@ from smmu_emu.ats import Completion, Status
 from smmu_emu.errors import ConfigurationError
 from smmu_emu.memory import PhysicalMemory
 from smmu_emu.smmuv3 import Smmuv3
+from smmu_emu.transaction import Fault, Transaction
 from tests.unit.smmuv3.ats_rig import (
     ATSCHK,
     CR0_ON,
@@ -41,6 +42,7 @@ from tests.unit.smmuv3.rig import (
     S2_STE,
     S2_WB,
     S2_WRITE,
+    SID,
     USER,
     UXN,
     Bench,
@@ -468,6 +470,18 @@ def test_rights_of_both_stages(first_bits: int, second_bits: int, expected: str)
     assert not bench.events()
 
 
+@pytest.mark.parametrize(("nw", "expected"), [(0, "W"), (1, "")])
+def test_what_cannot_be_read_at_stage_1_may_be_writable(nw: int, expected: str) -> None:
+    """13.7.1 with INSTCFG: reads are fetches, which XN forbids, and writes are not."""
+    bench, first, second = nested_bench(
+        ats_ids(ATTR_PERMS_OVR=1), ste={"EATS": FULL, "INSTCFG": INSTRUCTION}
+    )
+    first.page(IOVA, GUEST * 2, RW | NOT_EXECUTABLE)
+    second.page(GUEST * 2, PAGE_PA, S2_RW)
+
+    assert rights(ask(bench, IOVA, nw=nw)) == expected
+
+
 # -- sizes and addresses
 
 
@@ -520,6 +534,18 @@ def test_requests_share_the_tlb_with_transactions() -> None:
     bench.do(cmd("TLBI_NH_ALL"))
 
     assert ask(bench, IOVA).address == RAM
+
+
+def test_requests_see_what_an_array_of_addresses_left_in_the_tlb() -> None:
+    bench, tree = stage1_bench(ats_ids())
+    bench.ste(**S1_STE, EATS=FULL)
+    for number in range(64):
+        tree.page(0x1_0000 + 0x1000 * number, RAM + 0x1000 * number)
+    assert bench.pa(0x1_0000) == RAM
+    assert bench.smmu.translate_range(Transaction(SID, 0x1_0000), 64 * 0x1000) is not None
+    tree.page(0x1_5000, PAGE_PA)
+
+    assert ask(bench, 0x1_5000).address == RAM + 0x5000
 
 
 # -- 13.6.4: stage 1 skipped
@@ -667,3 +693,20 @@ def test_abort_of_the_marking_write_is_a_completer_abort() -> None:
 
     assert rights(ask(bench, IOVA, nw=True)) == "R"
     assert ask(bench, IOVA) == CA
+
+
+# -- 12.3: service failure mode
+
+
+def test_failed_smmu_aborts_requests_and_translated_transactions() -> None:
+    """PCIe gets CA, whatever the configuration; a reset ends it."""
+    bench, tree = stage1_bench(ats_ids())
+    bench.ste(**S1_STE, EATS=FULL)
+    tree.page(IOVA, PAGE_PA)
+    bench.smmu.fail()
+    assert ask(bench, IOVA) == CA
+    assert isinstance(bench.smmu.ats.translated(Transaction(SID, PAGE_PA)), Fault)
+    bench.smmu.reset()
+    bench.set_up()
+
+    assert ask(bench, IOVA).address == PAGE_PA

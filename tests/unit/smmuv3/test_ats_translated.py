@@ -296,8 +296,12 @@ def test_split_stage_overrides_reach_translated_transactions() -> None:
 
 def test_split_stage_ignores_overrides_of_the_memory_type() -> None:
     """Table 13.5: MTCFG and SHCFG are ignored for Translated transactions."""
-    bench, _, second = _split({"ATTR_TYPES_OVR": 1}, {"MTCFG": 1, "MemAttr": 0b0101, "SHCFG": 2})
+    bench, first, second = _split(
+        {"ATTR_TYPES_OVR": 1}, {"MTCFG": 1, "MemAttr": 0b0101, "SHCFG": 2}
+    )
+    first.page(IOVA, IPA)
     second.page(IPA, PAGE_PA, S2_READ | S2_WB | AF)  # non-shareable
+    assert ask(bench, IOVA).granted  # leaves a translation with overridden attributes
     result = send(bench, IPA)
 
     assert isinstance(result, Translation)

@@ -141,6 +141,17 @@ def test_overflow_response_without_a_valid_ste_is_a_failure(
     assert [record & 0xFF for record in bench.events()] == ([event] if recording else [])
 
 
+def test_bad_streamid_of_an_overflow_needs_both_bits_to_be_recorded() -> None:
+    """8.1: RECINVSID and REC_CFG_ATS."""
+    bench, _ = _overflowing(ATSRECERR=1)
+    bench.w("CR0", 0)
+    bench.w("CR2", 0x8)
+    bench.w("CR0", CR0_ON | PRIQEN)
+    request_page(bench, 1, stream_id=0x100, substream_id=5)
+
+    assert not bench.events()
+
+
 @pytest.mark.parametrize("how", [{"pps": 1, "substream_id": 5}, {"pps": 0}])
 def test_ste_is_not_looked_at_where_ppar_does_not_matter(how: dict[str, int]) -> None:
     """8.1: with PPS, and for requests without PASID."""
@@ -156,10 +167,12 @@ def test_lost_stop_marker_is_not_answered() -> None:
     bench, listener = _overflowing(PPS=1)
     stop_pasid(bench)
     other, other_listener = _overflowing(PPS=0)
+    read = other.watch("config")
     stop_pasid(other)
 
     assert not listener.responses
     assert not other_listener.responses
+    assert not read
 
 
 # -- 8.2: disabled, aborted
@@ -208,6 +221,16 @@ def test_aborted_write_is_a_global_error_and_a_failure() -> None:
     bench.w("GERRORN", 0x08)
     request_page(bench, 3)
     assert len(page_requests(bench)) == 1
+
+
+def test_failed_smmu_stops_using_its_queue() -> None:
+    """12.3."""
+    bench, listener = pri_bench()
+    bench.smmu.fail()
+    request_page(bench, 1)
+
+    assert listener.responses == [PageResponse(1, FAILURE)]
+    assert bench.r("PRIQ_PROD") == 0
 
 
 def test_queue_where_there_is_no_memory_aborts() -> None:
