@@ -76,6 +76,7 @@ class Ats:
         self.requests = 0
         self.translated_count = 0
         self.failed = False
+        self.advertised = bool(registers.ids.features.ATS)
         self.stu_lg2 = next(size for size in (12, 14, 16) if registers.ids.supports_granule(size))
 
     def attach(self, stream_id: int, endpoint: Endpoint) -> None:
@@ -119,7 +120,7 @@ class Ats:
             request.execute,
             request.substream_id,
         )
-        if not self.registers.ids.features.ATS:
+        if not self.advertised:
             return Completion(Status.UNSUPPORTED)
         if self.failed:
             return Completion(Status.ABORT)
@@ -145,12 +146,9 @@ class Ats:
 
     def _mode(self, stream: Stream) -> AtsMode:
         """The effective EATS. Spec: 5.2 EATS."""
-        eats = stream.ste.EATS
-        if stream.config == Config.BYPASS:
+        if stream.ats is AtsMode.SPLIT and not self.registers.values["CR0ACK"] & _ATSCHK:
             return AtsMode.OFF
-        if eats == AtsMode.SPLIT and self.registers.values["CR0ACK"] & _ATSCHK:
-            return AtsMode.SPLIT
-        return AtsMode.FULL if eats == AtsMode.FULL else AtsMode.OFF
+        return stream.ats
 
     def _refuse(
         self, request: TranslationRequest, transaction: Transaction, reason: str
@@ -249,7 +247,7 @@ class Ats:
         self.translated_count += 1
         transaction = Transaction(transaction.stream_id, transaction.iova, transaction.write)
         values = self.registers.values
-        if not self.registers.ids.features.ATS:
+        if not self.advertised:
             return self._abort(transaction, "IDR0.ATS is 0")
         if self.failed:
             return self._abort(transaction, "the SMMU is in service failure mode")

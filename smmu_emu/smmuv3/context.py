@@ -90,9 +90,13 @@ class Stage1(NamedTuple):
 
 
 class Stream:
-    """A legal STE, decoded. ``contexts`` are the keys of the contexts made through it."""
+    """A legal STE, decoded. ``contexts`` are the keys of the contexts made through it.
+
+    ``ats`` is EATS, OFF where that is ignored or reserved; CR0.ATSCHK has its say besides.
+    """
 
     __slots__ = (
+        "ats",
         "cd_pointer",
         "config",
         "contexts",
@@ -112,6 +116,7 @@ class Stream:
         self.vmid = ste.S2VMID if ids.features.S2P and self.world is World.EL1 else 0
         self.kinds = _kinds(ste) if ids.sizes.ATTR_PERMS_OVR else _SAME_KINDS
         self.incoming = _incoming(ste) if ids.sizes.ATTR_TYPES_OVR else attributes.INCOMING
+        self.ats = AtsMode(ste.EATS) if ste.Config & 3 and ste.EATS < 3 else AtsMode.OFF
         self.cd_pointer = ste.S1ContextPtr
         self.substream_lg2 = ste.S1CDMax if ids.sizes.SSIDSIZE else 0
         self.stage2 = self._make_stage2(ids, tlb) if self.has(Config.STAGE2) else None
