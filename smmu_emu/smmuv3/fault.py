@@ -22,13 +22,16 @@ GATED = frozenset(
 
 
 def encode(fault: Fault, output_bits: int) -> bytes:
-    """The 32-byte record of a fault; addresses above ``output_bits`` (OAS) read as zero."""
+    """The 32-byte record of a fault; addresses above ``output_bits`` (OAS) read as zero.
+
+    Identifiers wider than the record's fields are cut, as an interconnect would cut them.
+    """
     transaction, kind = fault.transaction, fault.kind
     address = fault.address & (1 << output_bits) - 1
     available = {
         "SSV": int(transaction.substream_id is not None),
-        "SubstreamID": transaction.substream_id or 0,
-        "StreamID": transaction.stream_id,
+        "SubstreamID": (transaction.substream_id or 0) & 0xFFFFF,
+        "StreamID": transaction.stream_id & 0xFFFF_FFFF,
         "STAG": fault.stag or 0,
         "Stall": int(fault.stag is not None),
         "PnU": int(bool(kind & PRIVILEGED)),
