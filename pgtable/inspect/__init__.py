@@ -25,8 +25,9 @@ from pgtable.inspect.find import Found, TableAt, find
 from pgtable.inspect.findings import RULES, Finding
 from pgtable.inspect.meaning import Meaning, MemoryType
 from pgtable.inspect.reader import Descriptor, FieldValue
+from pgtable.inspect.reading import read
 from pgtable.inspect.space import FORMATS, Space
-from pgtable.inspect.tree import Range, Tree, read
+from pgtable.inspect.tree import Range, Tree
 from pgtable.inspect.walk import Step, Walk, walk
 
 __all__ = [

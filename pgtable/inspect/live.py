@@ -20,8 +20,9 @@ from pgtable.config import (
 )
 from pgtable.inspect.dumps import Image
 from pgtable.inspect.errors import SpaceError
+from pgtable.inspect.reading import read
 from pgtable.inspect.space import K16, K64, Space
-from pgtable.inspect.tree import Tree, read
+from pgtable.inspect.tree import Tree
 from pgtable.table import PageTable
 
 # VTCR_EL2.SL0 to the first level. Spec: DDI 0487 D8.2, tables D8-19, D8-29, D8-38.

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from pgtable.inspect.meaning import EXECUTE, READ, WRITE, Meaning
 from pgtable.inspect.space import Space
-from pgtable.inspect.tree import Tree
+from pgtable.inspect.tree import Tree, join
 
 LEVEL_NAMES = ("PGD", "PUD", "PMD", "PTE")
 MEMORY_NAMES = {
@@ -45,14 +45,14 @@ def lines(tree: Tree) -> Iterator[str]:
         held = held._replace(end=line.end) if held is not None and joins else line
     if held is not None:
         yield _text(space, held)
-    yield f"---[ {space.base + space.size & (1 << 64) - 1:#x} ]---"
+    yield "---[ end ]---"
 
 
 def _all(tree: Tree) -> Iterator[_Line]:
     """Yield leaves and holes in ascending order."""
     space = tree.space
     at = space.base
-    for part in tree.ranges():
+    for part in tree.ranges(join(tree.extents, aimless=True)):
         if part.start > at:
             yield _Line(at, part.start, _hole_depth(space, part.start - at), "")
         depth = _depth(space, part.leaf)

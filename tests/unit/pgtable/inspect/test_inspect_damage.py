@@ -15,7 +15,7 @@ from pgtable.inspect import FORMATS, RULES, Image, Space, SpaceError, Tree, find
 from pgtable.inspect import text as text_of
 from pgtable.inspect.changes import unsafe_changes
 from pgtable.inspect.diff import diff
-from pgtable.inspect.tree import MOST_REPEATS
+from pgtable.inspect.reading import MOST_REPEATS
 
 BASE = 0x4000_0000
 LEAF = 0xF47

@@ -11,6 +11,7 @@ import gzip
 import json
 from collections import Counter
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -36,13 +37,18 @@ CASES = Path(__file__).parents[3] / "golden" / "data" / "pgtable" / "linux-7.2.j
 REFUSED = {"misaligned", "address-size"}
 
 
-def cases(fmt: str) -> Iterator[dict[str, Any]]:
+@lru_cache(maxsize=1)
+def recorded() -> list[str]:
     with gzip.open(CASES, "rt") as lines:
-        for line in lines:
-            if f'"{fmt}"' in line[:200]:
-                case = json.loads(line)
-                if case["fmt"] == fmt and case["alloc_ok"]:
-                    yield case
+        return list(lines)
+
+
+def cases(fmt: str) -> Iterator[dict[str, Any]]:
+    for line in recorded():
+        if f'"{fmt}"' in line[:200]:
+            case = json.loads(line)
+            if case["fmt"] == fmt and case["alloc_ok"]:
+                yield case
 
 
 def registers(out: dict[str, Any]) -> Regs:

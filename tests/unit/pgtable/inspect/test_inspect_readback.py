@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ast
 import random
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ import pytest
 
 import pgtable.inspect
 from pgtable import Arena, PageTable, PageTableConfig, Prot, Quirk, alloc
-from pgtable.inspect import Tree, walk
+from pgtable.inspect import Image, Space, Tree, read, walk
+from pgtable.inspect.diff import Comparison
 from pgtable.inspect.live import read_table, space_of
 from pgtable.inspect.meaning import READ, WRITE
 
@@ -210,6 +212,30 @@ def test_a_live_table_is_described_by_its_registers() -> None:
     table = alloc("ARM_64_LPAE_S2", cfg, memory=Arena(BASE, 1 << 20))
     space = space_of(table)
     assert (space.start_level, space.levels[0].entries, space.roots) == (1, 1024, (BASE,))
+
+
+def test_a_million_scattered_leaves_are_read_and_compared_in_seconds() -> None:
+    # Processor time, for the machine may be busy: a quarter of a second, and two.
+    trees = []
+    for seed in range(2):
+        count = 1 << 20
+        targets = np.arange(count, dtype=np.uint64) << np.uint64(12)
+        np.random.default_rng(seed).shuffle(targets)
+        words = np.zeros(512 * (1 + 4 + 2048), dtype="<u8")
+        words[:4] = BASE + 0x1000 * (1 + np.arange(4)) + 3
+        words[512 : 512 * 5] = BASE + 0x5000 + 0x1000 * np.arange(2048) + 3
+        words[512 * 5 :] = (targets + np.uint64(1 << 32)) | np.uint64(0xF47)
+        space = Space(format="ARM_64_LPAE_S1", root=BASE, input_bits=39, output_bits=40)
+        start = time.process_time()
+        tree = read(space, Image([(BASE, words)]))
+        assert tree.leaves == count
+        assert tree.findings == ()
+        assert time.process_time() - start < 5
+        trees.append(tree)
+    start = time.process_time()
+    what = Comparison(*trees).what
+    assert np.count_nonzero(what) > 1_000_000
+    assert time.process_time() - start < 5
 
 
 def test_readers_share_nothing_with_the_writers() -> None:
