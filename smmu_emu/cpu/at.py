@@ -7,6 +7,8 @@ QEMU's of 2020 and not the architecture; where it differs:
 - addresses beyond TCR.IPS and VTCR.PS pass, where an Address size fault is due;
 - a walk outside RAM reads zero, and gives a Translation fault in place of an external abort;
 - blocks translate on every level but the last, also where the granule has none;
+- a stage-2 fault on a table of stage 1 comes with a status and level that are not stage 2's;
+- Device memory at one stage and Normal at the other may give another Device type than that one;
 - the address bits of a block's descriptor below the block's size are taken for address bits;
 - T0SZ and T1SZ outside 16 to 39 are clamped; a reserved TG1 means 4 KiB.
 
@@ -22,7 +24,7 @@ from smmu_emu.cpu.names import SYSTEM
 from smmu_emu.memory import PhysicalMemory
 
 _NON_SECURE_EL1_AARCH64 = 0x501
-_HCR_RW, _HCR_VM = 1 << 31, 1 << 0
+_HCR_RW, _HCR_PTW, _HCR_VM = 1 << 31, 1 << 2, 1 << 0
 _PAN = 1 << 22
 _OUTPUT_ADDRESS = (1 << 52) - (1 << 12)
 
@@ -83,12 +85,13 @@ class AddressTranslation:
         self._privileged_crm = 9 if pan else 8
         self._engine.set("PSTATE", EL2H_MASKED | (_PAN if pan else 0))
 
-    def set_stage2(self, registers: tuple[int, int] | None) -> None:
-        """VTTBR_EL2 and VTCR_EL2; None turns stage 2 off."""
+    def set_stage2(self, registers: tuple[int, int] | None, *, protect_walks: bool = False) -> None:
+        """VTTBR_EL2, VTCR_EL2, and HCR_EL2.PTW; None turns stage 2 off."""
         vttbr, vtcr = registers or (0, 0)
+        enable = (_HCR_VM if registers else 0) | (_HCR_PTW if protect_walks else 0)
         self._engine.set_system(SYSTEM["VTTBR_EL2"], vttbr)
         self._engine.set_system(SYSTEM["VTCR_EL2"], vtcr)
-        self._engine.set_system(HCR_EL2, _HCR_RW | (_HCR_VM if registers else 0))
+        self._engine.set_system(HCR_EL2, _HCR_RW | enable)
 
     def stage1(self, va: int, *, write: bool, privileged: bool) -> AtResult:
         """AT S1E1R, S1E1W (with PAN S1E1RP, S1E1WP), S1E0R or S1E0W."""

@@ -52,6 +52,11 @@ class Half:
             level, covered = level - 1, covered + self.stride
         return level
 
+    @property
+    def root_bytes(self) -> int:
+        """Memory for the table that walks start from; a whole granule, though less may do."""
+        return 1 << self.granule_lg2
+
     def shift(self, level: int) -> int:
         """Log2 of the bytes below one descriptor."""
         return self.granule_lg2 + (3 - level) * self.stride
@@ -87,7 +92,7 @@ class Mapping:
 class Regime:
     """Both halves, the tables, and what applies to all."""
 
-    halves: tuple[Half, Half]
+    halves: tuple[Half, ...]
     ips: int
     mair: int
     pan: bool
@@ -125,15 +130,23 @@ class Builder:
 
     def build(self, regime: Regime) -> None:
         """Write everything, then do the damage."""
+        self.write(regime)
+        self.damage(regime)
+
+    def write(self, regime: Regime) -> None:
+        """Write what is right."""
         self.clear()
         for half in regime.halves:
-            half.root = self._table(half)
+            half.root = self.table(half, half.root_bytes)
         for mapping in regime.mappings:
-            self._map(regime, mapping)
+            self.map(regime, mapping)
+
+    def damage(self, regime: Regime) -> None:
+        """Flip bits."""
         for pick, flips in regime.damage:
             if regime.slots:
                 where = regime.slots[pick % len(regime.slots)]
-                self._put(where, self.get(where) ^ flips)
+                self.put(where, self.get(where) ^ flips)
 
     def clear(self) -> None:
         size = self.free - self.heap
@@ -145,17 +158,17 @@ class Builder:
     def get(self, where: int) -> int:
         return self.ram.words[(where - self.ram.base) // 8]
 
-    def _put(self, where: int, descriptor: int) -> None:
+    def put(self, where: int, descriptor: int) -> None:
         self.ram.words[(where - self.ram.base) // 8] = descriptor
 
-    def _table(self, half: Half) -> int:
-        size = 1 << half.granule_lg2
+    def table(self, half: Half, size: int) -> int:
+        """Memory for a table, aligned to its size."""
         self.free = -(-self.free // size) * size
         table = self.free
         self.free += size
         return table
 
-    def _map(self, regime: Regime, mapping: Mapping) -> None:
+    def map(self, regime: Regime, mapping: Mapping) -> None:
         half = regime.halves[mapping.upper]
         table = half.root
         last = max(mapping.level, half.start_level)
@@ -165,15 +178,15 @@ class Builder:
             if key not in self._tables:
                 if self.get(where):
                     return  # a block of another mapping is there
-                self._tables[key] = self._table(half)
-                self._put(where, self._tables[key] | mapping.table_bits | 3)
+                self._tables[key] = self.table(half, 1 << half.granule_lg2)
+                self.put(where, self._tables[key] | mapping.table_bits | 3)
                 regime.slots.append(where)
             table = self._tables[key]
         where = table + 8 * half.index(mapping.va, last)
         if not self.get(where):
             lowest = half.granule_lg2 if mapping.low_output else half.shift(last)
             output = mapping.output & -(1 << lowest) & (1 << 48) - 1
-            self._put(where, output | mapping.bits | (3 if last == 3 else 1))
+            self.put(where, output | mapping.bits | (3 if last == 3 else 1))
             regime.slots.append(where)
 
 

@@ -63,8 +63,8 @@ class Duel:
             PAN=regime.pan,
             MAIR0=regime.mair & 0xFFFF_FFFF,
             MAIR1=regime.mair >> 32,
-            **_half_fields(0, low, tables.TG0),
-            **_half_fields(1, high, tables.TG1),
+            **half_fields(0, low, tables.TG0),
+            **half_fields(1, high, tables.TG1),
         )
         self.bench.forget()
 
@@ -103,7 +103,7 @@ class Duel:
             _compare_attributes(smmu, core)
 
 
-def _half_fields(number: int, half: tables.Half, granules: dict[int, int]) -> dict[str, int]:
+def half_fields(number: int, half: tables.Half, granules: dict[int, int]) -> dict[str, int]:
     return {
         f"T{number}SZ": half.tsz,
         f"TG{number}": granules[half.granule_lg2],
