@@ -38,7 +38,7 @@ STALLS = {0x44, 0x45}
 LEGAL = [
     ("qemu-stage1", {}, ANY | STAGE_1),
     ("qemu", {}, ANY | STAGE_1 | STAGE_2),
-    ("qemu", {"S1P": 0}, ANY | STAGE_2),
+    ("qemu", {"S1P": 0, "HAD": 0}, ANY | STAGE_2),
     ("qemu", {"Hyp": 1}, ANY | STAGE_1 | STAGE_2 | EL2),
     ("qemu", {"STALL_MODEL": 0}, ANY | STAGE_1 | STAGE_2 | STALLS),
     ("qemu", {"RIL": 0}, ANY | STAGE_1 | STAGE_2),

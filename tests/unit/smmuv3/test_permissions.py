@@ -35,6 +35,8 @@ from tests.unit.smmuv3.rig import (
 )
 
 IOVA = 0x5000
+V3_0 = {"minor": 0, "RIL": 0, "BBML": 0}
+"""The version in which HAD and XNX are optional."""
 
 
 def _rights(bench: Bench, iova: int = IOVA) -> str:
@@ -177,7 +179,7 @@ def test_had_of_the_other_half_does_not_count() -> None:
 
 def test_had_is_ignored_without_the_feature() -> None:
     """6.3.4 HAD."""
-    bench, tree = stage1_bench(make_ids(HAD=0), HAD0=1)
+    bench, tree = stage1_bench(make_ids(minor=0, HAD=0, RIL=0, BBML=0), HAD0=1)
     tree.at(IOVA, 3, table_bits=3 << 61)
     tree.page(IOVA, RAM, _leaf(0b01, 0, 0))
 
@@ -254,7 +256,7 @@ def test_stage_2_leaf_with_xnx(s2ap: int, xn: int) -> None:
 @pytest.mark.parametrize(("s2ap", "xn"), list(product(range(4), range(4))))
 def test_stage_2_leaf_without_xnx(s2ap: int, xn: int) -> None:
     """Without XNX XN is bit 54 alone, and privilege does not count (13.4.3)."""
-    bench, tree = stage2_bench(make_ids(XNX=0))
+    bench, tree = stage2_bench(make_ids(minor=0, XNX=0, RIL=0, BBML=0))
     tree.page(IOVA, RAM, AF | s2ap << 6 | xn << 53 | S2_WB)
     execute = "-" if xn & 2 else "x"
     rights = STAGE_2_DATA[s2ap] + execute

@@ -53,7 +53,7 @@ def _bench(kind: str, ids_changes: dict[str, int], changes: dict[str, int]) -> B
     return bench
 
 
-NO_S1, NO_S2 = {"S1P": 0}, {"S2P": 0}
+NO_S1, NO_S2 = {"S1P": 0, "HAD": 0}, {"S2P": 0}
 ID8 = {"VMID16": 0}
 SSIDS = {"SSIDSIZE": 8}
 FORCED_STALL, STALLS = {"STALL_MODEL": 2}, {"STALL_MODEL": 0}
