@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Which SMMUv3 this is: the identification registers, presets of known ones, and what follows.
+"""Which SMMUv3 this is: the identification registers, and what follows from them.
 
 Spec: IHI 0070 6.3.1 to 6.3.8. A device may only advertise what is modelled; `IdRegisters.check`
-says which field is too ambitious. A feature that the registers do not advertise behaves as absent.
+says which field is too ambitious, `id_rules` which fields contradict each other, `presets` has the
+registers of known SMMUs. A feature that the registers do not advertise behaves as absent.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from smmu_emu.errors import ConfigurationError
+from smmu_emu.smmuv3.id_rules import broken_rule
 from smmu_emu.smmuv3.spec.registers import IDR0, IDR1, IDR3, IDR5
 
 OAS_BITS = (32, 36, 40, 42, 44, 48, 52, 56)
@@ -95,57 +97,40 @@ class IdRegisters:
         return bool({12: idr5.GRAN4K, 14: idr5.GRAN16K, 16: idr5.GRAN64K}.get(granule_lg2, 0))
 
     def check(self) -> None:
-        """Refuse values that advertise what is not modelled.
+        """Refuse values that advertise what is not modelled, or that no SMMU can have.
 
         Raises: ConfigurationError naming the register and the field.
         """
-        for register, fields in _ABSENT.items():
-            word = register[1](getattr(self, register[0]))
-            for name in fields:
-                if number := getattr(word, name):
-                    raise ConfigurationError(
-                        f"{register[0].upper()}.{name} = {number} advertises a feature that is not "
-                        f"modelled; clear it (docs/capabilities.md lists what is)"
-                    )
+        for register, absent in ABSENT.items():
+            word = register(getattr(self, register.__name__.lower()))
+            names = [name for name in absent if getattr(word, name)]
+            names += [f"bit {bit}" for bit in range(32) if word.value & ~word.mask() & 1 << bit]
+            if names:
+                raise ConfigurationError(
+                    f"{register.__name__}: {names[0]} advertises a feature that is not modelled; "
+                    f"clear it (docs/capabilities.md lists what is)"
+                )
         if self.features.TTF != 2:
             raise ConfigurationError("IDR0.TTF must be 2: only AArch64 tables are modelled")
         if self.features.TTENDIAN != 2:
             raise ConfigurationError(
                 "IDR0.TTENDIAN must be 2: only little-endian walks are modelled"
             )
-        if self.features.STALL_MODEL == 3 or self.features.HTTU == 3:
-            raise ConfigurationError("IDR0.STALL_MODEL and IDR0.HTTU must not be 3")
-        if self.addresses.OAS > 6:
-            raise ConfigurationError("IDR5.OAS above 6 (52 bits) is not modelled")
-        self._check_ats()
-
-    def _check_ats(self) -> None:
-        """Fields that are RES0 without what they build on. Spec: 6.3.1, 6.3.4."""
-        idr0 = self.features
-        stages = idr0.S1P and idr0.S2P
-        substreams = self.sizes.SSIDSIZE
-        for field, number, base, present in (
-            ("IDR0.PRI", idr0.PRI, "IDR0.ATS", idr0.ATS),
-            ("IDR0.ATSRECERR", idr0.ATSRECERR, "IDR0.ATS", idr0.ATS),
-            ("IDR0.NS1ATS", idr0.NS1ATS, "IDR0.ATS, S1P and S2P", idr0.ATS and stages),
-            ("IDR3.PPS", self.extras.PPS, "IDR0.PRI and IDR1.SSIDSIZE", idr0.PRI and substreams),
-        ):
-            if number and not present:
-                raise ConfigurationError(f"{field} = 1 needs {base}: clear it, or set those")
+        if self.features.HTTU == 3:
+            raise ConfigurationError("IDR0.HTTU = 3: flags of table descriptors are not modelled")
+        if self.addresses.OAS > 6 or self.addresses.VAX > 1:
+            raise ConfigurationError("IDR5: addresses of more than 52 bits are not modelled")
+        if (problem := broken_rule(self)) is not None:
+            raise ConfigurationError(f"there is no SMMU with these ID registers: {problem}")
 
 
-_ABSENT: dict[tuple[str, type[IDR0] | type[IDR1] | type[IDR3] | type[IDR5]], tuple[str, ...]] = {
-    ("idr0", IDR0): (
-        *("BTM", "DORMHINT", "ATOS", "VMW", "VATOS"),
-        "RME_IMPL",
+ABSENT: dict[type[IDR0] | type[IDR1] | type[IDR3] | type[IDR5], tuple[str, ...]] = {
+    IDR0: ("BTM", "DORMHINT", "ATOS", "VMW", "VATOS", "RME_IMPL"),
+    IDR1: ("REL", "QUEUES_PRESET", "TABLES_PRESET", "ECMDQ"),
+    IDR3: (
+        *("PBHA", "MPAM", "E0PD", "PTWNNC", "DPT", "PASIDTT", "EPAN", "S1PI", "S2PI", "S2PO"),
+        *("THE", "MTEPERM", "AIE"),
     ),
-    ("idr1", IDR1): ("QUEUES_PRESET", "TABLES_PRESET", "ECMDQ"),
-    ("idr3", IDR3): ("PBHA", "MPAM", "E0PD"),
-    ("idr5", IDR5): ("DS", "D128"),
+    IDR5: ("DS", "D128"),
 }
-
-PRESETS: dict[str, IdRegisters] = {
-    "qemu-stage1": IdRegisters(),
-    "qemu": IdRegisters(idr0=0x0D44101B, idr3=0x1414),
-}
-"""ID registers of known implementations, by name."""
+"""Fields that must be 0, as nothing here does what they advertise."""

@@ -75,6 +75,16 @@ class IDR3(Word, bits=32):
     RIL = Bits(10)
     BBML = Bits(12, 11)
     E0PD = Bits(13)
+    PTWNNC = Bits(14)
+    DPT = Bits(15)
+    PASIDTT = Bits(16)
+    EPAN = Bits(17)
+    S1PI = Bits(18)
+    S2PI = Bits(19)
+    S2PO = Bits(20)
+    THE = Bits(21)
+    MTEPERM = Bits(22)
+    AIE = Bits(23)
 
 
 class IDR5(Word, bits=32):
