@@ -47,6 +47,7 @@ register_values = st.one_of(
 
 # -- transactions
 
+no_substream: st.SearchStrategy[int | None] = st.none()
 stream_ids = st.one_of(st.integers(0, 15), st.integers(0, 0x1FF), st.integers(0, (1 << 32) - 1))
 
 
@@ -71,7 +72,7 @@ def addresses(interesting: list[int]) -> st.SearchStrategy[int]:
 def transactions(
     interesting: list[int],
     streams: st.SearchStrategy[int] = stream_ids,
-    substreams: st.SearchStrategy[int | None] = st.none(),
+    substreams: st.SearchStrategy[int | None] = no_substream,
 ) -> st.SearchStrategy[Transaction]:
     """Transactions of every kind."""
     return st.builds(

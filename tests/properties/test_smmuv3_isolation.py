@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Isolation: a transaction lands exactly where an independent reading of the tables says, or nowhere.
+"""Isolation: a transaction lands where an independent reading of the tables says, or nowhere.
 
 The worlds start legal and are damaged: fields of STEs and CDs, descriptors at every level of both
 stages, substreams, EL2 streams, other granules. Caches are empty before each transaction, so that

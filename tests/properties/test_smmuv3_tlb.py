@@ -2,8 +2,8 @@
 """Random map, unmap, invalidate and DMA against a model of what may be cached.
 
 The model is a dictionary of translations by address space and slot. It is told what the commands
-reach by the architecture (IHI 0070 4.4), and predicts every result exactly, stale ones included: the
-device keeps what it has seen until it is told to drop it.
+reach by the architecture (IHI 0070 4.4), and predicts every result exactly, stale ones included:
+the device keeps what it has seen until it is told to drop it.
 """
 
 from __future__ import annotations
