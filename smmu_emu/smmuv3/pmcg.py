@@ -144,7 +144,7 @@ class Pmcg:
         """Power-on state: nothing enabled. Fields that reset to UNKNOWN read as zero."""
         self.values = dict.fromkeys((part.stored for part in self._parts.values()), 0)
         self.values.update(self._constants)
-        self._ticks = self.smmu.clock.now // self._cycle
+        self._ticks = 0
         self._update()
 
     @property

@@ -6,6 +6,7 @@ Spec: IHI 0070 10.2.1, 10.5. What is counted: `test_pmcg_counting`.
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from smmu_emu.errors import ConfigurationError
 from smmu_emu.smmuv3 import PRESETS, IdRegisters, Smmuv3
 from smmu_emu.smmuv3.device import Delays
 from smmu_emu.smmuv3.pmcg import Pmcg
-from tests.unit.smmuv3.pmcg_rig import CYCLE, OVFCAP, SPAN, TRANSACTION, Group
+from tests.unit.smmuv3.pmcg_rig import ARRAYS, CYCLE, OVFCAP, PLACES, SPAN, TRANSACTION, Group
 from tests.unit.smmuv3.rig import NOWHERE, RAM, SID, Bench, make_ids
 
 FIRST = make_ids(MSI=1, minor=0, XNX=0, RIL=0, BBML=0)
@@ -396,6 +397,16 @@ def test_only_a_counter_that_asks_for_it_captures_by_overflow() -> None:
     assert [group.r("SVR", n) for n in range(4)] == [0, 0, 0, 8]
 
 
+def test_capture_by_overflow_brings_cycles_up_to_date() -> None:
+    bench, group = make()
+    group.use(1, CYCLE)
+    overflowing(bench, group, 0, more=OVFCAP)
+    bench.smmu.clock.advance(33)
+    step(bench)
+    bench.smmu.clock.advance(44)
+    assert [group.r("SVR", n) for n in range(2)] == [0, 33]
+
+
 def test_group_without_capture_captures_nothing() -> None:
     bench, group = make(capture=False)
     overflowing(bench, group, 0, more=OVFCAP)
@@ -645,3 +656,32 @@ def test_driver_sequence_extends_a_counter_beyond_its_size() -> None:
     total += group.r("EVCNTR", 0) - previous & 0xFFFF_FFFF
     assert total == 15
     assert group.r("OVSSET0") == 0
+
+
+def test_random_accesses_leave_a_group_that_counts() -> None:
+    """Whatever software writes, counters keep their size, and a set-up from scratch works."""
+    dice = random.Random(7)
+    bench, group = make(size=32)
+    clock = bench.smmu.clock
+    places = [group.place(name) for name in PLACES]
+    places += [group.place(name, n) for name in ARRAYS for n in range(5)]
+    for _ in range(20_000):
+        offset, size = dice.choice(places)
+        offset += dice.choice((0, 0, 0, 4))
+        value = dice.choice((dice.getrandbits(64), dice.getrandbits(8), (1 << 64) - 1))
+        match dice.randrange(4):
+            case 0:
+                bench.go(0x1000, sid=dice.choice((SID, 9)))
+            case 1:
+                clock.advance(clock.now + (1 << dice.randrange(34)))
+            case _:
+                group.device.write(offset, dice.choice((size, 4)), value)
+        assert all(count < 1 << 32 for count in group.device.counts)
+        assert group.r("OVSSET0") < 16
+    for name in ("CR", "IRQ_CTRL"):
+        group.w(name, 0)
+    group.w("CNTENCLR0", 0xF)
+    group.w("EVCNTR", 0, 2)
+    group.use(2, TRANSACTION)
+    step(bench, 3)
+    assert group.r("EVCNTR", 2) == 3
