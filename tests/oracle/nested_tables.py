@@ -83,6 +83,12 @@ class World:
         return half
 
     @property
+    def base(self) -> int:
+        """VTTBR's BADDR and STE.S2TTB, whose bits below the start tables' size do not count."""
+        stage2 = self.stage2
+        return stage2.root | (self.scatter & stage2.root_bytes - 1 & ~0xF)
+
+    @property
     def ipa_bits(self) -> int:
         """Bits of addresses that both stages can name."""
         return min(self.stage2.input_bits, IPS_BITS[self.first.ips])

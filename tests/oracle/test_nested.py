@@ -64,7 +64,7 @@ class Duel:
             sctlr=int(world.nested),
         )
         stage2 = world.stage2
-        registers = stage2.root, stage2.vtcr
+        registers = world.base, stage2.vtcr
         self.core.set_stage2(registers, protect_walks=stage2.protect_walks)
 
     def _tell_smmu(self, world: World) -> None:
@@ -83,7 +83,7 @@ class Duel:
             S2AFFD=stage2.ignore_access_flag,
             S2PTW=stage2.protect_walks,
             S2R=1,
-            S2TTB=stage2.root,
+            S2TTB=world.base,
         )
         low, high = first.halves
         self.bench.cd(
