@@ -52,7 +52,7 @@ class Stage2(Half):
     @property
     def root_bytes(self) -> int:
         """All concatenated start tables, to whose size they are aligned, D8.2.2."""
-        return max(64, 8 << self.input_bits - self.shift(self.start))
+        return 8 << self.input_bits - self.shift(self.start)
 
     @property
     def sl0(self) -> int:
@@ -86,7 +86,7 @@ class World:
     def base(self) -> int:
         """VTTBR's BADDR and STE.S2TTB, whose bits below the start tables' size do not count."""
         stage2 = self.stage2
-        return stage2.root | (self.scatter & stage2.root_bytes - 1 & ~0xF)
+        return stage2.root | (self.scatter & stage2.root_bytes - 16)
 
     @property
     def ipa_bits(self) -> int:
