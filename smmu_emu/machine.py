@@ -10,12 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from smmu_emu.board.loader import Image, Source
+from smmu_emu.board.handover import Handover, prepare
+from smmu_emu.board.loader import Image, Source, read_source
 from smmu_emu.board.placement import Placement
 from smmu_emu.board.virt import PHYSICAL_TIMER_PPI, VIRTUAL_TIMER_PPI, VirtBoard
 from smmu_emu.clock import Clock
 from smmu_emu.cpu.exit import ExitInfo, ExitKind
 from smmu_emu.devices.reporter import Reporter, Site
+from smmu_emu.devices.virtio.disk import Disk
 from smmu_emu.errors import ConfigurationError
 from smmu_emu.memory import PhysicalMemory, Ram
 from smmu_emu.port import DmaPort
@@ -89,14 +91,15 @@ class Machine:
         cpu_model: str = "cortex-a57",
         *,
         smmu_ids: IdRegisters | None = None,
+        disks: Iterable[Disk] = (),
         command_line: str = "",
         console: Callable[[bytes], None] | None = None,
     ) -> Machine:
         """A machine like QEMU's ``virt``, with ``ram`` bytes of RAM at 0x40000000.
 
         ``iommu`` is "smmuv3" or None; ``devices`` are PCI devices, as "iommu-testdev" or
-        "iommu-testdev@00:03.0"; ``console`` takes output while it is made; ``command_line`` is what
-        semihosting gives the guest.
+        "iommu-testdev@00:03.0"; each of ``disks`` is a virtio-blk behind the SMMU; ``console``
+        takes output while it is made; ``command_line`` is what semihosting gives the guest.
 
         Raises: ConfigurationError for what cannot be built; an unknown ``cpu_model`` is found out
         when the core is made.
@@ -111,6 +114,7 @@ class Machine:
                 iommu=iommu,
                 smmu_ids=smmu_ids,
                 pci=devices,
+                disks=disks,
             )
 
         return cls(make, cpu_model=cpu_model, command_line=command_line, console=console)
@@ -149,6 +153,7 @@ class Machine:
         found: dict[str, Any] = {"gic": board.gic, "pl011": board.uart, "pcie": board.pcie}
         if board.smmu is not None:
             found[board.smmu.name] = board.smmu
+        found |= {transport.device.name: transport.device for transport in board.virtio}
         return found | board.pcie.by_name()
 
     @property
@@ -167,23 +172,62 @@ class Machine:
     def dma_ports(self) -> list[DmaPort]:
         """The ports of all DMA masters: of PCI functions, and those that `dma` gave out."""
         functions = self.board.pcie.functions
-        return [functions[rid].dma for rid in sorted(functions)] + list(self._dma.values())
+        built = [functions[rid].dma for rid in sorted(functions)]
+        built += [transport.device.dma for transport in self.board.virtio]
+        return built + list(self._dma.values())
 
     # -- what runs
 
     def load(
-        self, image: Source, *, load_address: int | None = None, entry: int | None = None
+        self,
+        image: Source,
+        *,
+        load_address: int | None = None,
+        entry: int | None = None,
+        initrd: Source | None = None,
+        append: str = "",
+        dtb: Source | None = None,
     ) -> Image:
         """Load an AArch64 ELF, an arm64 Linux kernel, or raw bytes at ``load_address``.
 
         ``image`` is a path or bytes. The next `run` starts at its entry, or at ``entry``. An image
-        loaded before is taken away.
+        loaded before is taken away. A device tree is handed over as `smmu_emu.board.handover` says:
+        ``dtb`` or `device_tree`, with ``append`` as the kernel's command line. ``initrd`` is for
+        Linux kernels.
 
         Raises: ImageError in one line.
         """
-        loaded = self._placement.load(image, load_address=load_address, entry=entry)
+
+        def hand_over(loaded: Image) -> Handover:
+            def tree(where: tuple[int, int] | None) -> bytes:
+                return self.device_tree(append, where, dtb)
+
+            return prepare(loaded, self.ram, tree, initrd)
+
+        loaded = self._placement.load(
+            image, load_address=load_address, entry=entry, hand_over=hand_over
+        )
         self._started = False
         return loaded
+
+    def device_tree(
+        self,
+        append: str = "",
+        initrd: tuple[int, int] | None = None,
+        dtb: Source | None = None,
+    ) -> bytes:
+        """The device tree blob of this machine, or ``dtb`` made to fit it.
+
+        ``append`` is a kernel's command line, ``initrd`` where one begins and ends.
+
+        Raises: ImageError if ``dtb`` is no device tree.
+        """
+        from smmu_emu.board import devicetree
+
+        if dtb is None:
+            return devicetree.build(self.board, self.cpu_model, append, initrd)
+        name, blob = read_source(dtb, "device tree")
+        return devicetree.amend(blob, name, self.board, append, initrd)
 
     def load_blob(self, address: int, data: Source, name: str | None = None) -> None:
         """Put bytes, or a file's bytes, at a physical address in RAM, beside the image.
@@ -206,7 +250,7 @@ class Machine:
             raise ConfigurationError(f"cannot run {max_instructions} instructions")
         core = self.core
         if not self._started:
-            core.reset(image.entry)
+            core.reset(image.entry, x0=self._placement.handover.x0)
             self._started = True
         self._running = True
         try:
@@ -235,12 +279,14 @@ class Machine:
         self._started = False
 
     def close(self) -> None:
-        """Free the core. Harmless when done already.
+        """Free the core and close disks. Harmless when done already.
 
         Raises: ConfigurationError while a run is under way.
         """
         self._check_stopped()
         self._closed = True
+        for disk in self.board.disks:
+            disk.close()
         if self._core is not None:
             self._core.close()
             self._core = None

@@ -3,11 +3,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+
+from smmu_emu.board.handover import Handover
 from smmu_emu.board.loader import Image, Piece, Source, read_image, read_source
 from smmu_emu.errors import ImageError
 from smmu_emu.memory import PhysicalMemory
 
 _ZEROS = bytes(1 << 20)
+_NOTHING = Handover((), 0)
 
 
 class Placement:
@@ -20,42 +24,64 @@ class Placement:
     def __init__(self, memory: PhysicalMemory) -> None:
         self.memory = memory
         self.image: Image | None = None
+        self.handover = _NOTHING
         self.blobs: list[Piece] = []
 
     def load(
-        self, source: Source, *, load_address: int | None = None, entry: int | None = None
+        self,
+        source: Source,
+        *,
+        load_address: int | None = None,
+        entry: int | None = None,
+        hand_over: Callable[[Image], Handover] = lambda image: _NOTHING,
     ) -> Image:
-        """Load an image in place of the one before.
+        """Load an image, and what is handed over to it, in place of what was there before.
 
         Raises: ImageError in one line; memory is then as it was before.
         """
         base = self.memory.rams[0].base
         image = read_image(source, base, load_address=load_address, entry=entry)
         self._check(image.pieces, self.blobs)
-        if self.image is not None:
-            for piece in self.image.pieces:
-                self._zero(piece.address, piece.size)
-        self.image = image
-        for piece in image.pieces:
+        handover = hand_over(image)
+        if not handover.x0 and _overlap(handover.pieces, self.blobs):
+            handover = _NOTHING
+        self._check(handover.pieces, [*self.blobs, *image.pieces])
+        self._take_away(self._present)
+        self.image, self.handover = image, handover
+        for piece in self._present:
             self._write(piece)
         return image
 
+    @property
+    def _present(self) -> tuple[Piece, ...]:
+        """The image, and what was handed over."""
+        return (*(self.image.pieces if self.image else ()), *self.handover.pieces)
+
     def load_blob(self, address: int, source: Source, name: str | None = None) -> Piece:
         """Load the bytes of a file, or bytes, at a physical address; ``name`` is for messages.
+
+        A device tree that the image was not told of gives way.
 
         Raises: ImageError in one line; memory is then as it was before.
         """
         own_name, data = read_source(source, name or "blob")
         blob = Piece(name or own_name, address, data, len(data))
-        self._check([blob], [*self.blobs, *(self.image.pieces if self.image else ())])
+        if not self.handover.x0 and _overlap(self.handover.pieces, [blob]):
+            self._take_away(self.handover.pieces)
+            self.handover = _NOTHING
+        self._check([blob], [*self.blobs, *self._present])
         self.blobs.append(blob)
         self._write(blob)
         return blob
 
     def restore(self) -> None:
         """Write everything again into RAM that is all zero."""
-        for piece in (*(self.image.pieces if self.image else ()), *self.blobs):
+        for piece in (*self._present, *self.blobs):
             self.memory.write(piece.address, piece.data)
+
+    def _take_away(self, pieces: Iterable[Piece]) -> None:
+        for piece in pieces:
+            self._zero(piece.address, piece.size)
 
     def _check(self, pieces: list[Piece] | tuple[Piece, ...], others: list[Piece]) -> None:
         """Every piece in RAM, none over another.
@@ -68,7 +94,7 @@ class Placement:
                 rams = ", ".join(f"{ram.base:#x}-{ram.end - 1:#x}" for ram in self.memory.rams)
                 raise ImageError(f"{piece} is outside RAM, which is {rams}")
             for other in others:
-                if piece.address < other.end and other.address < piece.end:
+                if _overlap([piece], [other]):
                     raise ImageError(f"{piece} overlaps {other}")
             others.append(piece)
 
@@ -79,3 +105,12 @@ class Placement:
     def _zero(self, address: int, size: int) -> None:
         for start in range(address, address + size, len(_ZEROS)):
             self.memory.write(start, _ZEROS[: address + size - start])
+
+
+def _overlap(these: Iterable[Piece], those: Iterable[Piece]) -> bool:
+    others = tuple(those)
+    return any(
+        piece.address < other.end and other.address < piece.end
+        for piece in these
+        for other in others
+    )

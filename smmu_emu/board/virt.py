@@ -2,10 +2,11 @@
 """QEMU's ``virt`` board: the same devices at the same addresses on the same interrupts.
 
 Reference: QEMU 11's hw/arm/virt.c with ``-M virt,acpi=off,iommu=smmuv3 -nodefaults``. Of its
-devices there are the PL011, the GICv2, the PCIe host and the SMMUv3; QEMU lacks the PCI function
-"dma-engine". Flash, RTC, GPIO, fw_cfg, virtio-mmio, the platform bus, GICv2m and the PCIe port I/O
-window are not here: who touches them gets an external abort, and it is told. QEMU puts a device
-tree at the start of RAM, so images load at `LOWEST_IMAGE` or above; none is made here, X0 is 0.
+devices there are the PL011, the GICv2, the PCIe host, the SMMUv3 and the virtio-mmio transports.
+QEMU lacks the PCI function "dma-engine", and has its transports beside the SMMU, not behind it.
+Flash, RTC, GPIO, fw_cfg, the platform bus, GICv2m and the PCIe port I/O window are not here: who
+touches them gets an external abort, and it is told. The device tree is at the start of RAM
+(`smmu_emu.board.handover`), so images load at `LOWEST_IMAGE` or above.
 """
 
 from __future__ import annotations
@@ -19,8 +20,12 @@ from smmu_emu.devices.iommu_testdev import IommuTestdev
 from smmu_emu.devices.pcie import ECAM_SIZE, Bar, Function, PcieHost, format_address, parse_address
 from smmu_emu.devices.pl011 import Pl011
 from smmu_emu.devices.reporter import Report, Reporter
+from smmu_emu.devices.virtio.block import VirtioBlock
+from smmu_emu.devices.virtio.disk import Disk
+from smmu_emu.devices.virtio.mmio import SLOT, VirtioMmio, VirtioSlots
 from smmu_emu.errors import ConfigurationError
 from smmu_emu.memory import PhysicalMemory
+from smmu_emu.port import DmaPort
 from smmu_emu.smmuv3.device import Smmuv3
 from smmu_emu.smmuv3.ids import IdRegisters
 
@@ -36,6 +41,7 @@ GIC_DISTRIBUTOR = Place(0x0800_0000, 0x1000)
 GIC_CPU = Place(0x0801_0000, 0x2000)
 UART = Place(0x0900_0000, 0x1000)
 SMMU = Place(0x0905_0000, 0x2_0000)
+VIRTIO = Place(0x0A00_0000, 0x4000)
 PCIE_MMIO = Place(0x1000_0000, 0x2EFF_0000)
 RAM_BASE = 0x4000_0000
 PCIE_ECAM = Place(0x40_1000_0000, ECAM_SIZE)
@@ -48,9 +54,15 @@ LARGEST_RAM = 255 << 30
 UART_SPI = 1
 SMMU_SPIS = {"eventq": 74, "priq": 75, "cmdq_sync": 76, "gerror": 77}
 """Shared peripheral interrupts; the GIC's number is 32 more."""
+VIRTIO_SPI = 16
+"""Of the first virtio transport; each has one of its own."""
 VIRTUAL_TIMER_PPI = 27
 PHYSICAL_TIMER_PPI = 30
 """The GIC's own numbers."""
+
+VIRTIO_STREAM = 0xFF00
+"""StreamID of the first virtio transport. PCI bus 0xff, whose requester IDs these are, is then not
+to be had."""
 
 HOST_BRIDGE = (0x1B36, 0x0008, 0x060000)
 
@@ -72,7 +84,9 @@ class VirtBoard:
     """The board without its core: memory map, devices, wires.
 
     ``pci`` names PCI devices as "iommu-testdev" (the next free place of bus 0) or
-    "iommu-testdev@00:03.0". Raises ConfigurationError for what cannot be.
+    "iommu-testdev@00:03.0". Each of ``disks`` is a virtio-blk on a virtio-mmio transport.
+
+    Raises: ConfigurationError for what cannot be.
     """
 
     def __init__(
@@ -85,6 +99,7 @@ class VirtBoard:
         iommu: str | None = "smmuv3",
         smmu_ids: IdRegisters | None = None,
         pci: Iterable[str] = ("iommu-testdev",),
+        disks: Iterable[Disk] = (),
     ) -> None:
         if ram % 0x1000 or not SMALLEST_RAM <= ram <= LARGEST_RAM:
             raise ConfigurationError(
@@ -106,9 +121,28 @@ class VirtBoard:
             report_smmu = reporter.window("smmu0", SMMU.base)
             self.smmu = Smmuv3(self.memory, smmu_ids, clock=clock, report=report_smmu)
         self.pcie = PcieHost(self.memory, self.smmu)
+        self.disks = tuple(disks)
+        self.virtio = [self._make_disk(number, disk) for number, disk in enumerate(self.disks)]
         self._add_functions(pci)
+        self._check_streams()
         self._map()
         self._wire()
+
+    def _make_disk(self, number: int, disk: Disk) -> VirtioMmio:
+        if number >= VIRTIO.size // SLOT:
+            raise ConfigurationError(f"more than {VIRTIO.size // SLOT} virtio devices")
+        name = f"virtio-blk{number}"
+        dma = DmaPort(self.memory, self.smmu, VIRTIO_STREAM + number, name)
+        report = self._reporter.window(name, VIRTIO.base + SLOT * number)
+        return VirtioMmio(VirtioBlock(disk, dma, report, name), report)
+
+    def _check_streams(self) -> None:
+        taken = {transport.device.dma.stream_id for transport in self.virtio}
+        for rid in taken & self.pcie.functions.keys():
+            raise ConfigurationError(
+                f"PCI {format_address(rid)} would share StreamID {rid:#x} with a virtio device; "
+                "name another bus"
+            )
 
     def _map(self) -> None:
         add, window = self.memory.add_device, self._reporter.window
@@ -117,6 +151,7 @@ class VirtBoard:
         add(*UART, self.uart, "pl011")
         if self.smmu is not None:
             add(*SMMU, self.smmu, self.smmu.name)
+        add(*VIRTIO, VirtioSlots(self.virtio), "virtio")
         for place, name in ((PCIE_MMIO, "pcie mmio"), (PCIE_MMIO_HIGH, "pcie high mmio")):
             add(*place, self.pcie.aperture(place.base, window(name, place.base)), name)
         add(*PCIE_ECAM, self.pcie.ecam, "pcie ecam")
@@ -126,6 +161,9 @@ class VirtBoard:
         if self.smmu is not None:
             for name, number in SMMU_SPIS.items():
                 getattr(self.smmu.interrupts, name).sink = self.gic.spi(number)
+
+        for number, transport in enumerate(self.virtio):
+            transport.interrupt.sink = self.gic.spi(VIRTIO_SPI + number)
 
     def _add_functions(self, pci: Iterable[str]) -> None:
         vendor, device, class_code = HOST_BRIDGE
@@ -160,6 +198,8 @@ class VirtBoard:
         self.memory.clear()
         self.uart.reset()
         self.pcie.reset()
+        for transport in self.virtio:
+            transport.reset()
         if self.smmu is not None:
             self.smmu.reset()
         self.gic.reset()

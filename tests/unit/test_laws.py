@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 EMULATOR, WRITER = ROOT / "smmu_emu", ROOT / "pgtable"
-HEAVY = ("unicorn", "capstone", "elftools", "numpy", "click")
+HEAVY = ("unicorn", "capstone", "elftools", "fdt", "numpy", "click")
 MEETING_ROOMS = ("driver", "cli", "report", "pytest_plugin.py")
 """Where the writer of tables and the walker may meet."""
 
@@ -77,6 +77,10 @@ def test_unicorn_is_imported_in_the_rooms_of_the_core_alone() -> None:
 
 def test_capstone_is_imported_by_the_disassembly_alone() -> None:
     assert _importers(EMULATOR, "capstone") <= {"smmu_emu/trace/disassembly.py"}
+
+
+def test_fdt_is_imported_by_the_device_tree_alone() -> None:
+    assert _importers(EMULATOR, "fdt") == {"smmu_emu/board/devicetree.py"}
 
 
 def test_elftools_is_imported_by_the_loader_and_the_trace_alone() -> None:

@@ -292,9 +292,9 @@ def test_run_in_steps_is_the_run_in_one(step: int) -> None:
 
 def test_two_machines_do_not_touch_each_other() -> None:
     with machine_with(exit_with(1)) as one, machine_with(exit_with(2)) as two:
-        one.memory.write(0x4000_0000, b"one")
+        one.memory.write(0x4800_0000, b"one")
         assert (two.run().status, one.run().status) == (2, 1)
-        assert two.memory.read(0x4000_0000, 3) == bytes(3)
+        assert two.memory.read(0x4800_0000, 3) == bytes(3)
 
 
 def test_blob_is_there_after_reset_and_its_damage_is_not() -> None:
