@@ -2,8 +2,8 @@
 """Whatever a guest touches that is not modelled is told here, once a site, never silently zero.
 
 A *site* is an instruction and what it touched. One instruction may sweep over much memory, so a
-site list keeps `LIMIT_PER_PC` addresses of one instruction and `LIMIT` in all; `Reporter.dropped`
-counts what was left out.
+site list keeps `LIMIT_PER_PC` addresses of one instruction in one device and `LIMIT` in all;
+`Reporter.dropped` counts what was left out.
 """
 
 from __future__ import annotations
@@ -48,22 +48,23 @@ class Reporter:
         self.sites: list[Site] = []
         self.dropped = 0
         self._known: set[Site] = set()
-        self._per_pc: Counter[int | None] = Counter()
+        self._per_pc: Counter[tuple[int | None, str]] = Counter()
 
     def report(self, where: str, pa: int | None, kind: str) -> None:
         """Note the instruction under way, unless this site is known already."""
         self.add(Site(pa, self.pc(), kind, where))
 
     def add(self, site: Site) -> None:
-        """Note a site, unless it is known already or its instruction has had its share."""
+        """Note a site, unless it is known, or its instruction has had its share of the device."""
         if site in self._known:
             return
-        full = site.pc is not None and self._per_pc[site.pc] >= LIMIT_PER_PC
+        sweep = site.pc, site.where
+        full = site.pc is not None and self._per_pc[sweep] >= LIMIT_PER_PC
         if full or len(self.sites) >= LIMIT:
             self.dropped += 1
             return
         self._known.add(site)
-        self._per_pc[site.pc] += 1
+        self._per_pc[sweep] += 1
         self.sites.append(site)
 
     def window(self, where: str, base: int) -> Report:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from smmu_emu.transaction import Fault
 
 MAX_FAULTS = 10_000
+SHOWN = 3
+"""Addresses that one instruction touched in one device, in a line of the text."""
 JSON_VERSION = 1
 
 
@@ -151,9 +153,9 @@ class Summary(NamedTuple):
             yield f"  and {self.refused_not_kept:,} more refused transactions, not kept"
         if self.unmodelled:
             yield "touched but not modelled:"
-            yield from (f"  {site}" for site in self.unmodelled)
+            yield from _site_lines(self.unmodelled)
         if self.unmodelled_not_kept:
-            yield f"  and {self.unmodelled_not_kept:,} more, not kept"
+            yield f"  and {self.unmodelled_not_kept:,} more accesses, not kept"
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data; addresses are numbers, records hexadecimal in memory order."""
@@ -192,6 +194,19 @@ def _reason_lines(refused: RefusedTransaction) -> list[str]:
     if refused.cause is not None:
         lines.append(f"      by:  {refused.cause}")
     return lines
+
+
+def _site_lines(sites: list[Site]) -> Iterator[str]:
+    """One line for all that an instruction does to a device, with the first addresses."""
+    sweeps: dict[tuple[str, str, int | None], list[str]] = {}
+    for pa, pc, kind, where in sites:
+        addresses = sweeps.setdefault((where, kind, pc), [])
+        if pa is not None:
+            addresses.append(f"{pa:#x}")
+    for (where, kind, pc), addresses in sweeps.items():
+        at = f" at {', '.join(addresses[:SHOWN])}" if addresses else ""
+        more = f" and {len(addresses) - SHOWN} more" if len(addresses) > SHOWN else ""
+        yield f"  {where}{at}{more}: {kind}" + ("" if pc is None else f" (pc {pc:#x})")
 
 
 def _as_dict(refused: RefusedTransaction) -> dict[str, Any]:

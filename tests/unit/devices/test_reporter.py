@@ -44,6 +44,16 @@ def test_instruction_that_sweeps_memory_has_a_share() -> None:
     assert reporter.dropped == 100 - LIMIT_PER_PC
 
 
+def test_every_device_that_is_swept_over_is_told_of() -> None:
+    reporter = Reporter(lambda: 0x1000)
+    for device in ("gic", "uart"):
+        for address in range(100):
+            reporter.report(device, address, "read")
+    assert [site.where for site in reporter.sites] == (
+        ["gic"] * LIMIT_PER_PC + ["uart"] * LIMIT_PER_PC
+    )
+
+
 def test_list_is_bounded_and_can_be_cleared() -> None:
     reporter = Reporter()
     for address in range(LIMIT + 5):
