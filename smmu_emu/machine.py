@@ -92,6 +92,7 @@ class Machine:
         *,
         smmu_ids: IdRegisters | None = None,
         disks: Iterable[Disk] = (),
+        pmcg: bool = False,
         command_line: str = "",
         console: Callable[[bytes], None] | None = None,
     ) -> Machine:
@@ -100,6 +101,8 @@ class Machine:
         ``iommu`` is "smmuv3" or None; ``devices`` are PCI devices, as "iommu-testdev" or
         "iommu-testdev@00:03.0"; each of ``disks`` is a virtio-blk behind the SMMU; ``console``
         takes output while it is made; ``command_line`` is what semihosting gives the guest.
+
+        ``pmcg`` gives the SMMU a counter group, which QEMU's has not.
 
         Raises: ConfigurationError for what cannot be built; an unknown ``cpu_model`` is found out
         when the core is made.
@@ -115,6 +118,7 @@ class Machine:
                 smmu_ids=smmu_ids,
                 pci=devices,
                 disks=disks,
+                pmcg=pmcg,
             )
 
         return cls(make, cpu_model=cpu_model, command_line=command_line, console=console)
@@ -153,6 +157,8 @@ class Machine:
         found: dict[str, Any] = {"gic": board.gic, "pl011": board.uart, "pcie": board.pcie}
         if board.smmu is not None:
             found[board.smmu.name] = board.smmu
+        if board.pmcg is not None:
+            found[board.pmcg.name] = board.pmcg
         found |= {transport.device.name: transport.device for transport in board.virtio}
         return found | board.pcie.by_name()
 

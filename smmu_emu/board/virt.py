@@ -12,7 +12,7 @@ touches them gets an external abort, and it is told. The device tree is at the s
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from smmu_emu.clock import Clock
 from smmu_emu.devices.gicv2 import Gicv2
@@ -29,6 +29,9 @@ from smmu_emu.port import DmaPort
 from smmu_emu.smmuv3.device import Smmuv3
 from smmu_emu.smmuv3.ids import IdRegisters
 
+if TYPE_CHECKING:
+    from smmu_emu.smmuv3.pmcg import Pmcg
+
 
 class Place(NamedTuple):
     """A window of the memory map, in bytes."""
@@ -42,6 +45,8 @@ GIC_CPU = Place(0x0801_0000, 0x2000)
 UART = Place(0x0900_0000, 0x1000)
 SMMU = Place(0x0905_0000, 0x2_0000)
 VIRTIO = Place(0x0A00_0000, 0x4000)
+PMCG = Place(0x0910_0000, 0x2_0000)
+"""The SMMU's counter group, page 0 and, 64 KiB on, page 1: QEMU has none, and leaves this free."""
 PCIE_MMIO = Place(0x1000_0000, 0x2EFF_0000)
 RAM_BASE = 0x4000_0000
 PCIE_ECAM = Place(0x40_1000_0000, ECAM_SIZE)
@@ -54,6 +59,7 @@ LARGEST_RAM = 255 << 30
 UART_SPI = 1
 SMMU_SPIS = {"eventq": 74, "priq": 75, "cmdq_sync": 76, "gerror": 77}
 """Shared peripheral interrupts; the GIC's number is 32 more."""
+PMCG_SPI = 176
 VIRTIO_SPI = 16
 """Of the first virtio transport; each has one of its own."""
 VIRTUAL_TIMER_PPI = 27
@@ -84,7 +90,8 @@ class VirtBoard:
     """The board without its core: memory map, devices, wires.
 
     ``pci`` names PCI devices as "iommu-testdev" (the next free place of bus 0) or
-    "iommu-testdev@00:03.0". Each of ``disks`` is a virtio-blk on a virtio-mmio transport.
+    "iommu-testdev@00:03.0". Each of ``disks`` is a virtio-blk on a virtio-mmio transport. ``pmcg``
+    gives the SMMU a counter group.
 
     Raises: ConfigurationError for what cannot be.
     """
@@ -100,6 +107,7 @@ class VirtBoard:
         smmu_ids: IdRegisters | None = None,
         pci: Iterable[str] = ("iommu-testdev",),
         disks: Iterable[Disk] = (),
+        pmcg: bool = False,
     ) -> None:
         if ram % 0x1000 or not SMALLEST_RAM <= ram <= LARGEST_RAM:
             raise ConfigurationError(
@@ -127,6 +135,7 @@ class VirtBoard:
         self._check_streams()
         self._map()
         self._wire()
+        self.pmcg = self._add_pmcg() if pmcg else None
 
     def _make_disk(self, number: int, disk: Disk) -> VirtioMmio:
         if number >= VIRTIO.size // SLOT:
@@ -143,6 +152,17 @@ class VirtBoard:
                 f"PCI {format_address(rid)} would share StreamID {rid:#x} with a virtio device; "
                 "name another bus"
             )
+
+    def _add_pmcg(self) -> Pmcg:
+        """Few boards have a counter group: it is loaded for those."""
+        from smmu_emu.smmuv3.pmcg import Pmcg
+
+        if self.smmu is None:
+            raise ConfigurationError("a PMCG counts for an SMMU: build the board with one")
+        group = Pmcg(self.smmu, report=self._reporter.window("pmcg0", PMCG.base))
+        self.memory.add_device(*PMCG, group, group.name)
+        group.interrupt.sink = self.gic.spi(PMCG_SPI)
+        return group
 
     def _map(self) -> None:
         add, window = self.memory.add_device, self._reporter.window
@@ -202,4 +222,6 @@ class VirtBoard:
             transport.reset()
         if self.smmu is not None:
             self.smmu.reset()
+        if self.pmcg is not None:
+            self.pmcg.reset()
         self.gic.reset()
