@@ -312,15 +312,11 @@ def test_access_only_hardware_leaves_dirty_state_to_software() -> None:
 # -- both stages
 
 
-def _guest_page(
-    bench: Bench, first: Tree, second: Tree, bits: int, s2_bits: int
-) -> tuple[int, int]:
+def _guest_page(first: Tree, second: Tree, bits: int, s2_bits: int) -> tuple[int, int]:
     """A page of the guest; where its two descriptors lie physically."""
     ipa = 0x6_0000_0000
     one = first.page(IOVA, ipa, bits) - GUEST
-    two = second.page(ipa, OUT, s2_bits)
-    assert bench
-    return one, two
+    return one, second.page(ipa, OUT, s2_bits)
 
 
 def test_nested_write_marks_both_stages() -> None:
