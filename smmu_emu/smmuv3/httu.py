@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from smmu_emu.transaction import WRITE
+from smmu_emu.transaction import INSTRUCTION, PRIVILEGED, WRITE
 from smmu_emu.walk.long_descriptor import AF, DBM, Leaf, Root, allowed_by
 
 _AP_READ_ONLY = 1 << 7
 _S2AP_WRITE = 1 << 7
+_EXECUTES = 1 << INSTRUCTION | 1 << (INSTRUCTION | PRIVILEGED)
+"""Bits of a permission byte for instruction reads."""
 
 
 class Updates(NamedTuple):
@@ -29,20 +31,22 @@ class Updates(NamedTuple):
 
 
 def updated(leaf: Leaf, root: Root, updates: Updates, kind: int, stage: int) -> Leaf:
-    """The leaf as it must be in memory for an access of ``kind``; the same leaf if it is already.
+    """The leaf as it must be in memory for an access of ``kind``, with what it then allows.
 
-    A page is marked dirty only if that is all that keeps the write from being allowed.
+    A page is marked dirty only if that is all that keeps the write from being allowed. One that
+    stays clean is judged for execution as though it were writable, which it may become at any time
+    (DDI 0487 AArch64.S1DirectBasePermissions); writes go through hardware first.
     """
     descriptor = leaf.descriptor
     if updates.access:
         descriptor |= AF
-    if updates.dirty and kind & WRITE and is_clean(leaf, stage):
-        dirty = _dirty(descriptor, stage)
-        if allowed_by(root, dirty, leaf.tables) >> kind & 1:
-            descriptor = dirty
-    if descriptor == leaf.descriptor:
-        return leaf
-    allowed = allowed_by(root, descriptor, leaf.tables)
+    if not (updates.dirty and is_clean(leaf, stage)):
+        return leaf._replace(descriptor=descriptor)
+    dirty = _dirty(descriptor, stage)
+    if_dirty = allowed_by(root, dirty, leaf.tables)
+    if kind & WRITE and if_dirty >> kind & 1:
+        return leaf._replace(descriptor=dirty, allowed=if_dirty)
+    allowed = leaf.allowed & ~_EXECUTES | if_dirty & _EXECUTES
     return leaf._replace(descriptor=descriptor, allowed=allowed)
 
 

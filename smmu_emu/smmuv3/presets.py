@@ -12,7 +12,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import NamedTuple
 
-from smmu_emu.smmuv3.id_rules import broken_rule
 from smmu_emu.smmuv3.ids import ABSENT, IdRegisters
 from smmu_emu.smmuv3.spec.registers import IDR0, IDR1, IDR3, IDR5
 
@@ -51,12 +50,7 @@ def reduced(real: IdRegisters) -> tuple[IdRegisters, list[Change]]:
                 changes.append(Change(f"{name}.{field}", number, here))
                 kept = kept.replace(**{field: here})
         values[name.lower()] = kept.value
-    ids = replace(real, idr2=0, **values)
-    while ids.aidr and broken_rule(ids) is not None:
-        ids = replace(ids, aidr=ids.aidr - 1)
-    if ids.aidr != real.aidr:
-        changes.append(Change("AIDR", real.aidr, ids.aidr))
-    return ids, changes
+    return replace(real, idr2=0, **values), changes
 
 
 def _full() -> IdRegisters:

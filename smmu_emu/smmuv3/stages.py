@@ -120,8 +120,8 @@ class Stages:
     ) -> Leaf | Fault:
         """Set the flags that the access asks for; with stage 2 that is a write through it."""
         new = updated(leaf, root, stage1.flags, kind, 1)
-        if new is leaf:
-            return leaf
+        if new.descriptor == leaf.descriptor:
+            return new
         where = leaf.address
         if stage2 is not None:
             found = self.through_stage2(
@@ -177,7 +177,9 @@ class Stages:
         leaf = walk(self.port.read_u64, stage2.root, ipa)
         if isinstance(leaf, Leaf) and stage2.flags.access:
             new = updated(leaf, stage2.root, stage2.flags, need, 2)
-            if new is not leaf and not self.port.write_u64(leaf.address, new.descriptor):
+            if new.descriptor != leaf.descriptor and not self.port.write_u64(
+                leaf.address, new.descriptor
+            ):
                 leaf = WalkFault(WalkFaultKind.NO_DESCRIPTOR, leaf.level, leaf.address)
             else:
                 leaf = new

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from smmu_emu.memory import PhysicalMemory
-from smmu_emu.smmuv3 import PRESETS, IdRegisters, Smmuv3
+from smmu_emu.smmuv3 import PRESETS, Smmuv3
 from smmu_emu.smmuv3.presets import REAL, Change, missing, reduced
 
 DOC = Path(__file__).resolve().parents[3] / "docs" / "id_presets.md"
@@ -64,16 +64,6 @@ def test_reduction_names_each_change() -> None:
     assert [change.field for change in changes] == [
         *("IDR0.TTF", "IDR0.BTM", "IDR0.ATOS", "IDR0.VMW", "IDR0.TTENDIAN", "IDR5[3]")
     ]
-
-
-def test_reduction_lowers_the_version_that_asks_for_what_is_missing() -> None:
-    """SMMUv3.3 has E0PD, which is not modelled."""
-    v33 = IdRegisters(idr0=0x0D44_121B, idr3=0x7514, aidr=3)
-    ids, changes = reduced(v33)
-    assert ids.aidr == 2
-    assert ids.idr3 == 0x1514
-    assert changes[-1] == Change("AIDR", 3, 2)
-    ids.check()
 
 
 def test_document_shows_every_preset_as_it_is() -> None:
