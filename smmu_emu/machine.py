@@ -235,6 +235,11 @@ class Machine:
         name, blob = read_source(dtb, "device tree")
         return devicetree.amend(blob, name, self.board, append, initrd)
 
+    @property
+    def handover(self) -> Handover:
+        """What was put into RAM for the loaded image: its device tree and initrd."""
+        return self._placement.handover
+
     def load_blob(self, address: int, data: Source, name: str | None = None) -> None:
         """Put bytes, or a file's bytes, at a physical address in RAM, beside the image.
 

@@ -23,6 +23,8 @@ _TREE_ALIGNMENT = 2 * _MEGABYTE
 LARGEST_TREE = 2 * _MEGABYTE
 """Bytes that Linux maps for it."""
 
+_TREE = "device tree"
+
 MakeTree = Callable[[tuple[int, int] | None], bytes]
 """Makes the tree once it is known where the initrd begins and ends."""
 
@@ -32,6 +34,11 @@ class Handover(NamedTuple):
 
     pieces: tuple[Piece, ...]
     x0: int
+
+    @property
+    def tree(self) -> bytes:
+        """The device tree blob; empty if there is none."""
+        return next((piece.data for piece in self.pieces if piece.name == _TREE), b"")
 
 
 def prepare(image: Image, ram: Ram, make_tree: MakeTree, initrd: Source | None) -> Handover:
@@ -43,7 +50,7 @@ def prepare(image: Image, ram: Ram, make_tree: MakeTree, initrd: Source | None) 
         return _for_linux(image, ram, make_tree, initrd)
     if initrd is not None:
         raise ImageError(f"{image.name} is no Linux kernel: it would not find an initrd")
-    tree = Piece("device tree", ram.base, *_sized(make_tree(None)))
+    tree = Piece(_TREE, ram.base, *_sized(make_tree(None)))
     if any(piece.address < tree.end and ram.base < piece.end for piece in image.pieces):
         return Handover((), 0)
     return Handover((tree,), 0)
@@ -62,7 +69,7 @@ def _for_linux(image: Image, ram: Ram, make_tree: MakeTree, initrd: Source | Non
     blob = make_tree(where)
     if len(blob) > LARGEST_TREE:
         raise ImageError(f"a device tree of {len(blob)} bytes: Linux takes {LARGEST_TREE}")
-    tree = Piece("device tree", _align(free, _TREE_ALIGNMENT), *_sized(blob))
+    tree = Piece(_TREE, _align(free, _TREE_ALIGNMENT), *_sized(blob))
     return Handover((*pieces, tree), tree.address)
 
 

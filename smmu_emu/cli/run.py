@@ -82,7 +82,6 @@ def run_image(
     report: bool = True,
 ) -> int:
     """Run an image and report; the exit status."""
-    from smmu_emu.cpu.exit import ExitKind
     from smmu_emu.errors import ConfigurationError
     from smmu_emu.machine import Machine
     from smmu_emu.smmuv3 import PRESETS
@@ -91,28 +90,37 @@ def run_image(
     if ids not in PRESETS:
         raise ConfigurationError(f"no ID registers {ids!r}; there are {', '.join(PRESETS)}")
     with Machine.virt(
-        ram=ram, devices=devices, cpu_model=cpu, smmu_ids=PRESETS[ids], console=_print
+        ram=ram, devices=devices, cpu_model=cpu, smmu_ids=PRESETS[ids], console=print_bytes
     ) as machine:
         machine.load(image, load_address=load_address, entry=entry)
         for address, path in blobs:
             machine.load_blob(address, path)
         if json_path is not None:
-            _claim(json_path, image)
+            claim(json_path, image)
         recorder = Recorder(machine)
-        result = _run(machine, max_instructions)
+        with stopped_by_ctrl_c(machine.core):
+            result = run_machine(machine, max_instructions)
         summary = recorder.summary(result, image)
-    if report:
-        _print(b"\n" if machine.output.endswith(b"\n") else b"\n\n" if machine.output else b"")
-        for line in summary.lines():
-            click.echo(line)
-    elif result.kind not in (ExitKind.EXIT, ExitKind.POWER_OFF):
-        click.echo(f"smmu-emu: {result.reason}", err=True)
-    if json_path is not None:
-        _write(json_path, summary)
+    tell(machine, summary, json_path, report=report)
     return result.status
 
 
-def _claim(report: Path, image: Path) -> None:
+def tell(machine: Machine, summary: Summary, json_path: Path | None, *, report: bool) -> None:
+    """Say how a run ended: all of it, or one line if it was no good end."""
+    from smmu_emu.cpu.exit import ExitKind
+
+    result = summary.result
+    if report:
+        print_bytes(b"\n" if machine.output.endswith(b"\n") else b"\n\n" if machine.output else b"")
+        for line in summary.lines():
+            click.echo(line)
+    elif result.kind not in (ExitKind.EXIT, ExitKind.POWER_OFF) and result.status:
+        click.echo(f"smmu-emu: {result.reason}", err=True)
+    if json_path is not None:
+        _write(json_path, summary)
+
+
+def claim(report: Path, image: Path) -> None:
     """Open the report before the run: who waits for hours wants to know now that it fails.
 
     Raises: ConfigurationError if the image would be overwritten.
@@ -133,16 +141,20 @@ def _write(path: Path, summary: Summary) -> None:
         raise OSError(error.errno, error.strerror, str(path)) from error
 
 
-def _run(machine: Machine, max_instructions: int | None) -> RunResult:
-    core = machine.core
-    gc.freeze()  # what was loaded stays
+def run_machine(machine: Machine, max_instructions: int | None) -> RunResult:
+    """Run with the garbage collector at work."""
+    collect_garbage()
+    return machine.run(max_instructions)
+
+
+def collect_garbage() -> None:
+    """From now on: `main` switched it off, since what was loaded until here stays."""
+    gc.freeze()
     gc.enable()
-    with _stopped_by_ctrl_c(core):
-        return machine.run(max_instructions)
 
 
 @contextmanager
-def _stopped_by_ctrl_c(core: Aarch64Core) -> Iterator[None]:
+def stopped_by_ctrl_c(core: Aarch64Core) -> Iterator[None]:
     """The first Ctrl-C ends the run after the instruction under way, the second at once."""
     if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         yield  # whoever started us, as a shell in the background, ignores it
@@ -159,6 +171,6 @@ def _stopped_by_ctrl_c(core: Aarch64Core) -> Iterator[None]:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def _print(data: bytes) -> None:
+def print_bytes(data: bytes) -> None:
     """The console, live."""
     click.echo(data, nl=False)

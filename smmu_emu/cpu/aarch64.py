@@ -63,6 +63,10 @@ class Aarch64Core:
     """EL1 physical timer's output, a level (PPI 30 on boards of Arm's kind): set its ``sink``."""
     virtual_timer: InterruptLine
     """EL1 virtual timer's output, a level (PPI 27): set its ``sink``."""
+    idle: Callable[[int | None], int | None] | None
+    """What an idle core does instead of skipping to the next thing on the clock, for people who
+    watch: it gets that deadline (None: nothing is due), may sleep and feed devices, and answers up
+    to when time has passed (None: nothing will ever come). Runs with it do not repeat exactly."""
 
     def __init__(
         self,
@@ -92,6 +96,7 @@ class Aarch64Core:
         self._virtual = virtual = VirtualMemory(engine, memory)
         self._irq_in_engine = False
         self._events_waited_for = 0
+        self.idle = None
         self.irq = InterruptLine("irq", lambda _: pace.interrupt())
         physical, virtual_timer = Timer(clock, "physical timer"), Timer(clock, "virtual timer")
         self.physical_timer, self.virtual_timer = physical.line, virtual_timer.line
@@ -260,9 +265,16 @@ class Aarch64Core:
             self._state.waiting = Waiting.NOT
             self._events_waited_for = 0
             return
-        deadline = self._next_event()
+        deadline = self._next_event() if self.idle is None else self._rest(self.idle)
         if deadline is not None:
             self._clock.advance(deadline)
+
+    def _rest(self, idle: Callable[[int | None], int | None]) -> int | None:
+        """Let the owner of the machine decide how long the core is idle."""
+        time = idle(self._clock.next_deadline())
+        if time is None and not self.irq.level:
+            self._state.end(ExitKind.DEADLOCK, self._why_dead("none can come"))
+        return time
 
     def _spin(self, left: int) -> int:
         """A branch to itself: as though it were executed up to the next thing that happens.

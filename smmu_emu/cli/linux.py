@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""``smmu-emu linux``: boot an unmodified arm64 kernel to a shell, its disks behind the SMMU."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from smmu_emu.cli.parameters import NUMBER
+
+if TYPE_CHECKING:
+    from smmu_emu.cli.terminal import Keyboard, Script
+    from smmu_emu.devices.virtio.disk import Disk
+    from smmu_emu.machine import Machine, RunResult
+
+_EPILOG = """\
+At a terminal all keys go to the guest; Ctrl-A x ends the run. The exit status is 0 when the guest
+powers off, the run is ended at the terminal, or all of --command was executed; else as of
+smmu-emu run.
+
+\b
+A disk is a raw image, with what becomes of the guest's writes:
+  --disk root.img            they go to the file
+  --disk root.img,ro         there are none
+  --disk root.img,snapshot   they are forgotten at the end
+"""
+
+
+class DiskParameter(click.ParamType["tuple[Path, str]"]):
+    """``IMAGE[,ro|,snapshot]``."""
+
+    name = "image[,ro|,snapshot]"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[Path, str]:
+        if isinstance(value, tuple):
+            return value
+        path, comma, mode = str(value).rpartition(",")
+        if not comma or mode not in ("ro", "rw", "snapshot"):
+            path, mode = str(value), "rw"
+        return Path(path), mode
+
+
+_FILE = click.Path(path_type=Path)
+
+
+@click.command("linux", epilog=_EPILOG)
+@click.option("--kernel", type=_FILE, required=True, help="An arm64 kernel image.")
+@click.option("--initrd", type=_FILE, help="An initial RAM disk.")
+@click.option(
+    "--disk", "disks", type=DiskParameter(), multiple=True, help="A virtio disk. Repeatable."
+)
+@click.option("--append", default="earlycon", show_default=True, help="The kernel's command line.")
+@click.option("--dtb", type=_FILE, help="Hand over this device tree instead of the machine's own.")
+@click.option("--dumpdtb", type=_FILE, help="Write the device tree there, and do not run.")
+@click.option("--ram", type=NUMBER, default="512M", show_default=True, help="Size of RAM.")
+@click.option("--cpu", default="cortex-a57", show_default=True, help="Model of the core.")
+@click.option("--ids", default="qemu", show_default=True, help="Preset of SMMU ID registers.")
+@click.option(
+    "--device", "devices", metavar="NAME[@ADDRESS]", multiple=True, help="A PCI device. Repeatable."
+)
+@click.option(
+    "--command",
+    "commands",
+    multiple=True,
+    help="Type this at the guest's prompt, and end when it comes again. Repeatable.",
+)
+@click.option("--prompt", default="# ", show_default=True, help="What --command waits for.")
+@click.option("--max-instructions", type=NUMBER, help="End the run after so many; status 124.")
+@click.option("--json", "json_path", type=_FILE, help="Write the report there.")
+@click.option("--report/--no-report", default=True, help="Print the report at the end.")
+def command(**options: Any) -> None:
+    """Boot a Linux kernel on the emulated board."""
+    sys.exit(boot(**options))
+
+
+def boot(
+    kernel: Path,
+    initrd: Path | None,
+    disks: tuple[tuple[Path, str], ...],
+    append: str,
+    dtb: Path | None,
+    dumpdtb: Path | None,
+    ram: int,
+    cpu: str,
+    ids: str,
+    devices: tuple[str, ...],
+    commands: tuple[str, ...],
+    prompt: str,
+    max_instructions: int | None,
+    json_path: Path | None,
+    report: bool,
+) -> int:
+    """Boot, let somebody type, and report; the exit status."""
+    from smmu_emu.cli.run import claim, tell
+    from smmu_emu.cli.terminal import Keyboard, Script
+    from smmu_emu.errors import ConfigurationError, ImageError
+    from smmu_emu.machine import Machine
+    from smmu_emu.smmuv3 import PRESETS
+    from smmu_emu.trace.summary import Recorder
+
+    if ids not in PRESETS:
+        raise ConfigurationError(f"no ID registers {ids!r}; there are {', '.join(PRESETS)}")
+    with Machine.virt(
+        ram=ram, devices=devices, cpu_model=cpu, smmu_ids=PRESETS[ids], disks=_open(disks)
+    ) as machine:
+        image = machine.load(kernel, initrd=initrd, append=append, dtb=dtb)
+        if image.kind != "linux":
+            raise ImageError(f"{kernel} is no Linux kernel: smmu-emu run is for other images")
+        if dumpdtb is not None:
+            dumpdtb.write_bytes(machine.handover.tree)
+            return 0
+        if json_path is not None:
+            claim(json_path, kernel)
+        recorder = Recorder(machine)
+        if commands:
+            result = _run_script(machine, Script(machine, commands, prompt), max_instructions)
+        else:
+            result = _run_typed(machine, Keyboard(machine), max_instructions)
+        summary = recorder.summary(result, kernel)
+    tell(machine, summary, json_path, report=report)
+    return result.status
+
+
+def _open(disks: tuple[tuple[Path, str], ...]) -> list[Disk]:
+    from smmu_emu.devices.virtio.disk import Disk, DiskMode
+
+    return [Disk(path, DiskMode(mode)) for path, mode in disks]
+
+
+def _run_script(machine: Machine, script: Script, max_instructions: int | None) -> RunResult:
+    from smmu_emu.cli.run import print_bytes, run_machine, stopped_by_ctrl_c
+
+    def console(data: bytes) -> None:
+        print_bytes(data)
+        script.hear(data)
+
+    machine.console = console
+    with stopped_by_ctrl_c(machine.core):
+        return run_machine(machine, max_instructions)
+
+
+def _run_typed(machine: Machine, keyboard: Keyboard, max_instructions: int | None) -> RunResult:
+    from smmu_emu.cli.run import collect_garbage, print_bytes, stopped_by_ctrl_c
+
+    machine.console = print_bytes
+    core = machine.core
+    collect_garbage()
+    with stopped_by_ctrl_c(core), keyboard.attached():
+        return keyboard.run(max_instructions)
