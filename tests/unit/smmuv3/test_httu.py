@@ -252,12 +252,6 @@ def test_pan_keeps_a_page_clean() -> None:
     assert _word(bench, where) & READ_ONLY
 
 
-_CLEAN_IS_WRITABLE = pytest.mark.xfail(
-    strict=True, reason="execution is judged as if a writable-clean page were not writable"
-)
-
-
-@_CLEAN_IS_WRITABLE
 def test_clean_user_page_is_not_privileged_executable() -> None:
     """3.13.8, DDI 0487 S1DirectBasePermissions: a clean page counts as writable for execution."""
     bench, tree = _stage1(hd=1)
@@ -266,7 +260,6 @@ def test_clean_user_page_is_not_privileged_executable() -> None:
     assert bench.code(IOVA, instruction=True, privileged=True) == 0x13
 
 
-@_CLEAN_IS_WRITABLE
 def test_wxn_bites_on_a_clean_page() -> None:
     bench, tree = _stage1(hd=1, WXN=1)
     tree.page(IOVA, OUT, CLEAN)
