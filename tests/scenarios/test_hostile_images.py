@@ -57,7 +57,7 @@ def run(name: str) -> Summary:
             "queue_outside",
             0,
             [
-                "  F_STE_FETCH stream 0x8 iova 0x1000 write at 0x7000100200",
+                "  F_STE_FETCH stream 0x8 iova 0x1000 write at 0x70001",
                 "      why: the STE fetch aborted",
                 "  nothing at 0x7000000000, 0x60000000: write (pc 0x4010",
                 "  nothing at 0x7000000000, 0x60000000: read (pc 0x4010",

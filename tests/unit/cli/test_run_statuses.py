@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,12 +13,9 @@ from tests.unit.cli.conftest import IMAGES, Ended
 
 Cli = Callable[..., Ended]
 
-HELLO = """\
-hello from EL1
-PASS
-
-end            the guest exited (status 0)
-instructions   937
+CONSOLE = "hello from EL1\nPASS\n"
+REPORT = r"""end            the guest exited \(status 0\)
+instructions   [1-9][0-9,]*
 DMA            none
 TLB            0 hits, 0 misses, 0 walks
 commands       none
@@ -26,11 +24,14 @@ events         0 recorded, 0 not recorded
 
 
 def test_a_run_prints_the_console_an_empty_line_and_the_report(cli: Cli) -> None:
-    assert cli("run", IMAGES / "hello.elf") == (0, HELLO, "")
+    ended = cli("run", IMAGES / "hello.elf")
+    assert (ended.status, ended.err) == (0, "")
+    assert ended.out.startswith(f"{CONSOLE}\n")
+    assert re.fullmatch(REPORT, ended.out.removeprefix(f"{CONSOLE}\n"))
 
 
 def test_no_report_leaves_the_console_alone(cli: Cli) -> None:
-    assert cli("run", IMAGES / "hello.elf", "--no-report") == (0, "hello from EL1\nPASS\n", "")
+    assert cli("run", IMAGES / "hello.elf", "--no-report") == (0, CONSOLE, "")
 
 
 def test_demo_needs_nothing(cli: Cli) -> None:
@@ -50,8 +51,11 @@ def test_a_fault_is_told_with_its_reason_and_its_instruction(cli: Cli) -> None:
         "  F_TRANSLATION stream 0x8 iova 0x30003000 write stage 1 level 1\n"
     )
     assert told in ended.out
-    assert "      why: the descriptor at 0x42002000 is not valid\n      by:  0x4010" in ended.out
-    assert "testdev_dma+0x50 (testdev.c:52) `ldr w9, [x8]`\n" in ended.out
+    reason = (
+        r"      why: the descriptor at 0x42[0-9a-f]{6} is not valid\n"
+        r"      by:  0x4010[0-9a-f]{4} testdev_dma\+0x[0-9a-f]+ \(testdev\.c:[0-9]+\) `ldr w.*`\n"
+    )
+    assert re.search(reason, ended.out)
 
 
 @pytest.mark.parametrize(
@@ -69,7 +73,7 @@ def test_a_raw_binary_runs_where_it_is_told_to(cli: Cli, tmp_path: Path) -> None
     raw = tmp_path / "hello.bin"
     raw.write_bytes(_loaded((IMAGES / "hello.elf").read_bytes()))
     ended = cli("run", raw, "--load-address", "0x40100000")
-    assert ended == (0, HELLO, "")
+    assert ended == cli("run", IMAGES / "hello.elf")
     assert cli("run", raw, "--load-address", "0x40100000", "--entry", "0x4010_0000") == ended
 
 

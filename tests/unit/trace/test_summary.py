@@ -154,4 +154,4 @@ def test_names_are_those_of_the_image() -> None:
     for refused in found.refused:
         assert refused.cause is not None
         assert refused.cause.place.symbol == "testdev_dma"
-        assert refused.cause.instruction() == "ldr w9, [x8]"
+        assert (refused.cause.instruction() or "").startswith("ldr ")
