@@ -11,9 +11,9 @@ physical addresses.
 
 from __future__ import annotations
 
+import io
 import mmap
 import re
-import struct
 from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
@@ -27,8 +27,6 @@ from pgtable.inspect.errors import DumpError
 from pgtable.inspect.units import parse_size
 
 ELF_MAGIC = b"\x7fELF"
-PT_LOAD = 1
-PN_XNUM = 0xFFFF
 
 RowArray = npt.NDArray[np.unsignedinteger[Any]]
 
@@ -223,13 +221,12 @@ def elf_pieces(data: memoryview, name: str) -> list[tuple[int, Any, str]]:
     """
     if len(data) < 52 or data[:4].tobytes() != ELF_MAGIC:
         raise DumpError(f"{name}: not an ELF file, or cut off in its header")
-    wide = data[4] == 2
     if data[4] not in (1, 2) or data[5] != 1:
         raise DumpError(f"{name}: not a little-endian ELF file of 32 or 64 bits")
     pieces = []
-    for number, header in enumerate(_program_headers(data, wide, name)):
-        kind, offset, physical, size = header
-        if kind != PT_LOAD or not size:
+    for number, header in enumerate(_loadable(data, name)):
+        offset, physical, size = header
+        if not size:
             continue
         if offset + size > len(data):
             raise DumpError(
@@ -244,26 +241,24 @@ def elf_pieces(data: memoryview, name: str) -> list[tuple[int, Any, str]]:
     return pieces
 
 
-def _program_headers(
-    data: memoryview, wide: bool, name: str
-) -> Iterable[tuple[int, int, int, int]]:
-    """Yield (type, offset, physical address, size in the file) of each program header."""
+def _loadable(data: memoryview, name: str) -> Iterable[tuple[int, int, int]]:
+    """Yield (offset, physical address, size in the file) of each loadable segment."""
+    from elftools.elf.elffile import ELFFile
+
+    mapped: Any = data.obj
     try:
-        start, sections = struct.unpack_from("<QQ" if wide else "<II", data, 32 if wide else 28)
-        size, count = struct.unpack_from("<HH", data, 54 if wide else 42)
-        wanted = 56 if wide else 32
-        if count == PN_XNUM:
-            # More headers than the field holds: the number is in the first section's sh_info.
-            (count,) = struct.unpack_from("<I", data, sections + (44 if wide else 28))
+        elf = ELFFile(mapped if isinstance(mapped, mmap.mmap) else io.BytesIO(data))
+        size, count = elf["e_phentsize"], elf.num_segments()
+        wanted = elf.structs.Elf_Phdr.sizeof()
         if count and size < wanted:
             raise DumpError(f"{name}: program headers of {size} bytes, {wanted} needed")
-        if start + count * size > len(data):
+        if elf["e_phoff"] + count * size > len(data):
             raise DumpError(f"{name}: truncated in its program headers")
-        for at in range(start, start + count * size, size):
-            if wide:
-                kind, _, offset, _, physical, length = struct.unpack_from("<IIQQQQ", data, at)
-            else:
-                kind, offset, _, physical, length = struct.unpack_from("<IIIII", data, at)
-            yield kind, offset, physical, length
-    except (struct.error, OverflowError):
-        raise DumpError(f"{name}: truncated in its headers") from None
+        for segment in elf.iter_segments("PT_LOAD"):
+            header = segment.header
+            yield header["p_offset"], header["p_paddr"], header["p_filesz"]
+    except DumpError:
+        raise
+    except Exception as error:  # whatever a library says about a damaged file is one line
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise DumpError(f"{name}: truncated or damaged in its headers ({reason})") from error
