@@ -245,9 +245,10 @@ def _loadable(data: memoryview, name: str) -> Iterable[tuple[int, int, int]]:
     """Yield (offset, physical address, size in the file) of each loadable segment."""
     from elftools.elf.elffile import ELFFile
 
-    mapped: Any = data.obj
+    mapped = data.obj
     try:
-        elf = ELFFile(mapped if isinstance(mapped, mmap.mmap) else io.BytesIO(data))
+        stream: Any = mapped if isinstance(mapped, mmap.mmap) else io.BytesIO(data)
+        elf = ELFFile(stream)
         size, count = elf["e_phentsize"], elf.num_segments()
         wanted = elf.structs.Elf_Phdr.sizeof()
         if count and size < wanted:
