@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Profiles for hypothesis: ``ci`` (the default) is deterministic and quick, ``long`` searches.
+"""Profiles for hypothesis: ``ci`` (the default) is deterministic and quick, ``dev`` tries other
+examples each time, ``long`` searches.
 
 The environment variable HYPOTHESIS_PROFILE picks one. A property's own number of examples is
 scaled by `tests.strategies.examples`.
@@ -16,5 +17,6 @@ _SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_to
 settings.register_profile(
     "ci", derandomize=True, deadline=None, database=None, suppress_health_check=_SLOW
 )
+settings.register_profile("dev", deadline=None, print_blob=True, suppress_health_check=_SLOW)
 settings.register_profile("long", deadline=None, print_blob=True, suppress_health_check=_SLOW)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))

@@ -212,6 +212,22 @@ def test_two_devices_at_one_place(cli: Cli) -> None:
     assert _line(cli, HELLO, *places) == "PCI 00:02.0 is taken by iommu-testdev"
 
 
+@pytest.mark.parametrize(
+    ("devices", "words"),
+    [
+        (["toaster"], "no PCI device 'toaster': there is "),
+        (["iommu-testdev@nowhere"], "nowhere"),
+        (["iommu-testdev@00:00.0"], "00:00.0"),
+        (["iommu-testdev@00:20.0"], "00:20.0"),
+        (["iommu-testdev@00:03.0", "iommu-testdev@00:03.0"], "00:03.0"),
+        (["iommu-testdev@"] * 40, ""),
+    ],
+)
+def test_device_that_cannot_be_placed(cli: Cli, devices: list[str], words: str) -> None:
+    options = [f"--device={device}" for device in devices]
+    assert words in _line(cli, HELLO, *options)
+
+
 # -- the report's file
 
 
