@@ -253,6 +253,34 @@ def test_global_translation_serves_every_asid_of_its_vmid() -> None:
     assert bench.pa(IOVA, sid=SID + 1) == NEW
 
 
+@pytest.mark.xfail(strict=True, reason="global translations are not tagged with ASET")
+@pytest.mark.parametrize("aset", [0, 1])
+def test_global_translation_stays_within_its_asid_set(aset: int) -> None:
+    """3.17.1, 5.4 ASET: global entries match only lookups from the same ASID set."""
+    bench, tree = stage1_bench(ASET=aset)
+    other = _second_stream(bench, {}, {"ASID": 4, "ASET": 1 - aset})
+    tree.page(IOVA, OLD)
+    other.page(IOVA, NEW)
+
+    for _ in range(2):
+        assert (bench.pa(IOVA), bench.pa(IOVA, sid=SID + 1)) == (OLD, NEW)
+
+
+def test_asid_set_does_not_divide_what_is_not_global() -> None:
+    """3.17: an ASID is the same with either value of ASET, for lookup and for commands."""
+    bench, tree = stage1_bench()
+    other = _second_stream(bench, {}, {"ASET": 1})
+    tree.page(IOVA, OLD, OWN)
+    other.page(IOVA, NEW, OWN)
+    assert bench.pa(IOVA) == OLD
+    bench.pa(IOVA, sid=SID + 1)
+    bench.do(cmd("TLBI_NH_ASID", ASID=3))
+    tree.set(IOVA, 3, 0)
+    other.set(IOVA, 3, 0)
+
+    assert (bench.code(IOVA), bench.code(IOVA, sid=SID + 1)) == (0x10, 0x10)
+
+
 def test_vmid_has_no_effect_without_stage_2() -> None:
     """5.2 S2VMID: no VMID tagging when stage 2 is not implemented."""
     bench, tree = stage1_bench(make_ids("qemu-stage1"))
