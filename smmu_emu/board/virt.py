@@ -59,6 +59,7 @@ LARGEST_RAM = 255 << 30
 UART_SPI = 1
 SMMU_SPIS = {"eventq": 74, "priq": 75, "cmdq_sync": 76, "gerror": 77}
 """Shared peripheral interrupts; the GIC's number is 32 more."""
+PCIE_SPIS = (3, 4, 5, 6)
 PMCG_SPI = 176
 VIRTIO_SPI = 16
 """Of the first virtio transport; each has one of its own."""
@@ -80,9 +81,16 @@ def _dma_engine(report: Report) -> Function:
     return DmaEngine(report)
 
 
+def _edu(report: Report) -> Function:
+    from smmu_emu.devices.edu import Edu
+
+    return Edu(report)
+
+
 _PCI_DEVICES: dict[str, Callable[[Report], Function]] = {
     "iommu-testdev": IommuTestdev,
     "dma-engine": _dma_engine,
+    "edu": _edu,
 }
 
 
@@ -90,8 +98,8 @@ class VirtBoard:
     """The board without its core: memory map, devices, wires.
 
     ``pci`` names PCI devices as "iommu-testdev" (the next free place of bus 0) or
-    "iommu-testdev@00:03.0". Each of ``disks`` is a virtio-blk on a virtio-mmio transport. ``pmcg``
-    gives the SMMU a counter group.
+    "iommu-testdev@00:03.0"; properties follow, as in "edu@00:04.0,dma_mask=0xffffffff". Each of
+    ``disks`` is a virtio-blk on a virtio-mmio transport. ``pmcg`` gives the SMMU a counter group.
 
     Raises: ConfigurationError for what cannot be.
     """
@@ -128,7 +136,7 @@ class VirtBoard:
         if iommu:
             report_smmu = reporter.window("smmu0", SMMU.base)
             self.smmu = Smmuv3(self.memory, smmu_ids, clock=clock, report=report_smmu)
-        self.pcie = PcieHost(self.memory, self.smmu)
+        self.pcie = PcieHost(self.memory, self.smmu, clock)
         self.disks = tuple(disks)
         self.virtio = [self._make_disk(number, disk) for number, disk in enumerate(self.disks)]
         self._add_functions(pci)
@@ -181,7 +189,8 @@ class VirtBoard:
         if self.smmu is not None:
             for name, number in SMMU_SPIS.items():
                 getattr(self.smmu.interrupts, name).sink = self.gic.spi(number)
-
+        for line, number in zip(self.pcie.interrupts, PCIE_SPIS, strict=True):
+            line.sink = self.gic.spi(number)
         for number, transport in enumerate(self.virtio):
             transport.interrupt.sink = self.gic.spi(VIRTIO_SPI + number)
 
@@ -189,12 +198,15 @@ class VirtBoard:
         vendor, device, class_code = HOST_BRIDGE
         self.pcie.add(Function(vendor, device, class_code, name="host bridge"), "00:00.0")
         for text in pci:
-            name, _, address = text.partition("@")
+            head, *properties = text.split(",")
+            name, _, address = head.partition("@")
             if name not in _PCI_DEVICES:
                 raise ConfigurationError(
                     f"no PCI device {name!r}: there is {', '.join(sorted(_PCI_DEVICES))}"
                 )
-            self.add_function(_PCI_DEVICES[name], address or None)
+            function = self.add_function(_PCI_DEVICES[name], address or None)
+            for one in properties:
+                function.set_property(*one.partition("=")[::2])
 
     def add_function(
         self, make: Callable[[Report], Function], address: str | None = None

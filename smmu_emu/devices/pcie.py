@@ -3,9 +3,10 @@
 
 Spec: PCI Local Bus 3.0 chapter 6 (configuration space), PCI Express 4.0 7.2.2 (ECAM). As in QEMU's
 virt, functions sit on a root bus without bridges: bus 0, and here any other bus too, so that large
-requester IDs can be had. They have no capabilities, so bytes 0x40 to 0xff are zero, and no extended
-configuration space: those reads give all ones, as reads of absent functions do. Left out: I/O
-space, INTx, MSI, bridges, expansion ROMs.
+requester IDs can be had. They have the capabilities that they add, and no extended configuration
+space: those reads give all ones, as reads of absent functions do. Interrupt pins are wired to four
+lines of the host, turned by one pin a device (PCI-to-PCI Bridge 1.2, 9.1). Left out: I/O space,
+bridges, expansion ROMs.
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from smmu_emu.bits import Bits, Word
+from smmu_emu.clock import Clock
 from smmu_emu.devices.reporter import Report, ignore
 from smmu_emu.errors import ConfigurationError
+from smmu_emu.interrupt import InterruptLine
 from smmu_emu.memory import MmioDevice, PhysicalMemory
 from smmu_emu.port import DmaPort, Translator
 
@@ -34,6 +37,13 @@ class COMMAND(Word, bits=16):
     BUS_MASTER = Bits(2)
     SERR_ENABLE = Bits(8)
     INTERRUPT_DISABLE = Bits(10)
+
+
+class STATUS(Word, bits=16):
+    """Spec: PCI 3.0 6.2.3."""
+
+    INTERRUPT = Bits(3)
+    CAPABILITIES_LIST = Bits(4)
 
 
 class Field(NamedTuple):
@@ -56,12 +66,15 @@ HEADER = {
     "HEADER_TYPE": Field(0x0E, 1),
     "SUBSYSTEM_VENDOR_ID": Field(0x2C, 2),
     "SUBSYSTEM_ID": Field(0x2E, 2),
+    "CAPABILITIES_POINTER": Field(0x34, 1),
     "INTERRUPT_LINE": Field(0x3C, 1, writable=0xFF),
     "INTERRUPT_PIN": Field(0x3D, 1),
 }
 """Type 0 header without BARs. Spec: PCI 3.0 figure 6-1. PCIe wires the latency timer to zero."""
 
 MULTIFUNCTION = 0x80
+PINS = 4
+"""INTA to INTD; INTERRUPT_PIN is 1 to 4, or 0 for a function without."""
 
 
 class Bar(NamedTuple):
@@ -99,6 +112,7 @@ class Function:
         self.bars = tuple(bars)
         self._dma: DmaPort | None = None
         self.changed: Callable[[], None] = lambda: None
+        self.clock = Clock()
         self._reset_values = bytearray(HEADER_SIZE)
         self._writable = bytearray(HEADER_SIZE)
         for field in HEADER.values():
@@ -125,6 +139,27 @@ class Function:
         field = HEADER[name]
         _put(self._reset_values, field.offset, field.size, value)
         self.space = bytearray(self._reset_values)
+
+    def add_capability(self, offset: int, body: bytes, writable: bytes) -> None:
+        """Put a capability, as long as both arguments, in front of the list.
+
+        ``body`` begins with its ID; ``writable`` are the bits software may write.
+
+        Spec: PCI 3.0 6.7.
+        """
+        following = self.get("CAPABILITIES_POINTER")
+        self._reset_values[offset : offset + len(body)] = body
+        self._reset_values[offset + 1] = following
+        self._writable[offset : offset + len(writable)] = writable
+        self.preset("STATUS", STATUS.mask("CAPABILITIES_LIST"))
+        self.preset("CAPABILITIES_POINTER", offset)
+
+    def set_property(self, name: str, value: str) -> None:
+        """Take a property as the command line names it, before the first access.
+
+        Raises: ConfigurationError for a property or value that there is not.
+        """
+        raise ConfigurationError(f"{self.name} has no property {name!r}")
 
     def reset(self) -> None:
         """Configuration space as after power-on; functions with state of their own extend this."""
@@ -156,6 +191,23 @@ class Function:
     def bus_master(self) -> bool:
         """Whether software lets this function start transactions."""
         return bool(self.get("COMMAND") & COMMAND.mask("BUS_MASTER"))
+
+    def set_interrupt(self, level: bool) -> None:
+        """Ask for an interrupt at the function's pin, or no more. Spec: PCI 3.0 2.2.6."""
+        status = HEADER["STATUS"].offset
+        before = self.space[status]
+        self.space[status] = before & ~STATUS.mask("INTERRUPT") | level * STATUS.mask("INTERRUPT")
+        if self.space[status] != before:
+            self.changed()
+
+    @property
+    def interrupt_line(self) -> int | None:
+        """Which of the host's lines this function drives high now, or None."""
+        pin = self.get("INTERRUPT_PIN")
+        asked = self.get("STATUS") & STATUS.mask("INTERRUPT")
+        if not pin or not asked or self.get("COMMAND") & COMMAND.mask("INTERRUPT_DISABLE"):
+            return None
+        return (pin - 1 + (self.requester_id >> 3)) % PINS
 
     def config_read(self, offset: int, size: int) -> int:
         """A read of configuration space."""
@@ -191,13 +243,17 @@ class PcieHost:
     """The functions of one host. `ecam` and `aperture` are what the memory map holds.
 
     DMA of its functions goes to ``memory`` through ``translator``; their requester IDs are its
-    StreamIDs.
+    StreamIDs. ``interrupts`` are the four lines that interrupt pins are wired to.
     """
 
-    def __init__(self, memory: PhysicalMemory, translator: Translator | None) -> None:
+    def __init__(
+        self, memory: PhysicalMemory, translator: Translator | None, clock: Clock | None = None
+    ) -> None:
         self._memory = memory
         self._translator = translator
+        self._clock = Clock() if clock is None else clock
         self.functions: dict[int, Function] = {}
+        self.interrupts = tuple(InterruptLine(f"pcie.{number}") for number in range(PINS))
         self._spans: list[tuple[int, int, MmioDevice]] = []
         self.ecam = Ecam(self)
 
@@ -221,7 +277,8 @@ class PcieHost:
             self.functions[first].preset("HEADER_TYPE", MULTIFUNCTION)
             function.preset("HEADER_TYPE", MULTIFUNCTION)
         dma = DmaPort(self._memory, self._translator, requester_id, function.name)
-        function.connect(requester_id, dma, self._remap)
+        function.clock = self._clock
+        function.connect(requester_id, dma, self._changed)
         self.functions[requester_id] = function
         self._remap()
 
@@ -240,6 +297,12 @@ class PcieHost:
     def by_name(self) -> dict[str, Function]:
         """Functions by names such as "iommu-testdev@00:01.0"."""
         return {f"{f.name}@{format_address(rid)}": f for rid, f in sorted(self.functions.items())}
+
+    def _changed(self) -> None:
+        self._remap()
+        driven = {function.interrupt_line for function in self.functions.values()}
+        for number, line in enumerate(self.interrupts):
+            line.set(number in driven)
 
     def _remap(self) -> None:
         functions = self.functions
