@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -19,12 +20,18 @@ INDEX = "https://pypi.org/simple/pip/"
 JSON = "application/vnd.pypi.simple.v1+json"
 
 
+def version(filename: str) -> tuple[int, ...]:
+    """The numbers in the name of a wheel for Python 3; none for a pre-release or another file."""
+    release = re.fullmatch(r"pip-([0-9.]+)-py3-none-any\.whl", filename)
+    return tuple(map(int, release[1].split("."))) if release else ()
+
+
 def main() -> int:
     request = urllib.request.Request(INDEX, headers={"Accept": JSON})
     with urllib.request.urlopen(request, timeout=60) as answer:
         files = json.load(answer)["files"]
-    wheels = [file for file in files if file["filename"].endswith("-py3-none-any.whl")]
-    wheel = next(file for file in reversed(wheels) if not file.get("yanked"))
+    wheels = [file for file in files if version(file["filename"]) and not file.get("yanked")]
+    wheel = max(wheels, key=lambda file: version(file["filename"]))
     with urllib.request.urlopen(urljoin(INDEX, wheel["url"]), timeout=60) as answer:
         data = answer.read()
     if hashlib.sha256(data).hexdigest() != wheel["hashes"]["sha256"]:
@@ -40,6 +47,6 @@ def main() -> int:
 if __name__ == "__main__":
     try:
         sys.exit(main())
-    except (OSError, ValueError, LookupError, StopIteration) as error:
+    except (OSError, ValueError, LookupError) as error:
         print(f"get_pip: no pip from {INDEX}: {error!r}", file=sys.stderr)
         sys.exit(1)
