@@ -154,7 +154,8 @@ class Machine:
     def devices(self) -> dict[str, Any]:
         """Every device by its name; PCI functions as "iommu-testdev@00:01.0"."""
         board = self.board
-        found: dict[str, Any] = {"gic": board.gic, "pl011": board.uart, "pcie": board.pcie}
+        found: dict[str, Any] = {"gic": board.gic, "v2m": board.v2m}
+        found |= {"pl011": board.uart, "pcie": board.pcie}
         if board.smmu is not None:
             found[board.smmu.name] = board.smmu
         if board.pmcg is not None:

@@ -2,11 +2,11 @@
 """QEMU's ``virt`` board: the same devices at the same addresses on the same interrupts.
 
 Reference: QEMU 11's hw/arm/virt.c with ``-M virt,acpi=off,iommu=smmuv3 -nodefaults``. Of its
-devices there are the PL011, the GICv2, the PCIe host, the SMMUv3 and the virtio-mmio transports.
-QEMU lacks the PCI function "dma-engine", and has its transports beside the SMMU, not behind it.
-Flash, RTC, GPIO, fw_cfg, the platform bus, GICv2m and the PCIe port I/O window are not here: who
-touches them gets an external abort, and it is told. The device tree is at the start of RAM
-(`smmu_emu.board.handover`), so images load at `LOWEST_IMAGE` or above.
+devices there are the PL011, the GICv2 with its message frame (GICv2m), the PCIe host, the SMMUv3
+and the virtio-mmio transports. QEMU lacks the PCI function "dma-engine", and has its transports
+beside the SMMU, not behind it. Flash, RTC, GPIO, fw_cfg, the platform bus and the PCIe port I/O
+window are not here: who touches them gets an external abort, and it is told. The device tree is at
+the start of RAM (`smmu_emu.board.handover`), so images load at `LOWEST_IMAGE` or above.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from smmu_emu.clock import Clock
 from smmu_emu.devices.gicv2 import Gicv2
+from smmu_emu.devices.gicv2_distributor import FIRST_SPI
+from smmu_emu.devices.gicv2m import Gicv2m
 from smmu_emu.devices.iommu_testdev import IommuTestdev
 from smmu_emu.devices.pcie import ECAM_SIZE, Bar, Function, PcieHost, format_address, parse_address
 from smmu_emu.devices.pl011 import Pl011
@@ -42,6 +44,7 @@ class Place(NamedTuple):
 
 GIC_DISTRIBUTOR = Place(0x0800_0000, 0x1000)
 GIC_CPU = Place(0x0801_0000, 0x2000)
+GIC_V2M = Place(0x0802_0000, 0x1000)
 UART = Place(0x0900_0000, 0x1000)
 SMMU = Place(0x0905_0000, 0x2_0000)
 VIRTIO = Place(0x0A00_0000, 0x4000)
@@ -60,6 +63,8 @@ UART_SPI = 1
 SMMU_SPIS = {"eventq": 74, "priq": 75, "cmdq_sync": 76, "gerror": 77}
 """Shared peripheral interrupts; the GIC's number is 32 more."""
 PCIE_SPIS = (3, 4, 5, 6)
+V2M_SPIS = range(48, 112)
+"""What messages can raise. As on QEMU's board, the SMMU's wires are among them."""
 PMCG_SPI = 176
 VIRTIO_SPI = 16
 """Of the first virtio transport; each has one of its own."""
@@ -132,6 +137,11 @@ class VirtBoard:
             reporter.window("gic distributor", GIC_DISTRIBUTOR.base),
             reporter.window("gic cpu interface", GIC_CPU.base),
         )
+        self.v2m = Gicv2m(
+            FIRST_SPI + V2M_SPIS.start,
+            [self.gic.spi(number) for number in V2M_SPIS],
+            reporter.window("gic v2m", GIC_V2M.base),
+        )
         self.smmu = None
         if iommu:
             report_smmu = reporter.window("smmu0", SMMU.base)
@@ -176,6 +186,7 @@ class VirtBoard:
         add, window = self.memory.add_device, self._reporter.window
         add(*GIC_DISTRIBUTOR, self.gic.distributor, "gic distributor")
         add(*GIC_CPU, self.gic.cpu, "gic cpu interface")
+        add(*GIC_V2M, self.v2m, "gic v2m")
         add(*UART, self.uart, "pl011")
         if self.smmu is not None:
             add(*SMMU, self.smmu, self.smmu.name)
@@ -237,3 +248,4 @@ class VirtBoard:
         if self.pmcg is not None:
             self.pmcg.reset()
         self.gic.reset()
+        self.v2m.reset()
