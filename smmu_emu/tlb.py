@@ -211,6 +211,8 @@ class Tlb:
         """Forget everything."""
         self.deferred.clear()
         self.invalidate(list(self.spaces.values()))
+        for space in self.spaces.values():
+            space.version += 1  # what was deferred is gone, too
 
     def defer(self, count: int, make: Callable[[], None]) -> None:
         """Let ``make`` insert ``count`` entries before anybody next looks for one."""
