@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 PAGE = 0x1000
 _WORTH_IT = 32
+_PAGES = f"V{PAGE}"
+"""numpy's type for whole pages, which it moves as blocks."""
 
 
 class MmioDevice(Protocol):
@@ -248,8 +250,7 @@ class PhysicalMemory:
             return False
         rows = _whole_pages(rams[0], stretches) if len(rams) == 1 else None
         if rows is not None and not self.code_frames:
-            pages = rams[0].array("<u8").reshape(-1, PAGE // 8)
-            pages[rows] = np.frombuffer(data, "<u8").reshape(-1, PAGE // 8)
+            rams[0].array(_PAGES)[rows] = np.frombuffer(data, _PAGES)
             return True
         done = 0
         for pa, length in stretches.tolist():

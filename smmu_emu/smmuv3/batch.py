@@ -7,8 +7,9 @@ faults, take the ordinary one. TLB entries are made when somebody looks for them
 a large batch does not pay for objects that nobody reads. Records that a batch writes must not land
 in tables that the same batch reads.
 
-Pages are numbered by *slots*: either every page of a dense range has one, or, for addresses far
-apart, every page that occurs.
+Every page of the range that a batch lies in has a number, its *slot*; batches whose addresses are
+too far apart for that go one by one. Arrays as long as the batch are made sparingly: fresh memory
+costs more than what is done with it.
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ Numbers = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
 
 _WORTH_IT = 64
-_DENSE = 1 << 24
+_MOST_SLOTS = 1 << 24
+_SLOTS_A_ROW = 64
+_CHUNK = 1 << 15
 
 
 class BatchResult(NamedTuple):
@@ -156,11 +159,11 @@ class Batch:
         fits = top == np.uint64((1 << 64 - root.input_bits) - 1 if upper else 0)
         if not fits.all():
             return None
-        pages = (iovas >> np.uint64(root.granule_lg2)).astype(np.int64)
-        first, last = int(pages.min()), int(pages.max())
-        if last - first >= _DENSE:
+        slots = (iovas >> np.uint64(root.granule_lg2)).view(np.int64)
+        first, last = int(slots.min()), int(slots.max())
+        if last - first >= min(_MOST_SLOTS, _SLOTS_A_ROW * len(slots)):
             return None
-        slots = pages - first
+        slots -= first
         known = self._known
         if known is None or not self._holds(known, stage1, first, last):
             known = self._look(stage1, root, first, slots)
@@ -174,10 +177,13 @@ class Batch:
         new = self._walk_missing(stage1, root, known, kind, slots, all_or_nothing)
         if new is None:
             return None
-        done: Flags = known.allowed[slots] >> np.uint8(kind) & np.uint8(1) != 0
-        np.bitwise_or(
-            known.page[slots], iovas & np.uint64((1 << root.granule_lg2) - 1), out=pa, where=done
-        )
+        passes: Flags = known.allowed >> np.uint8(kind) & np.uint8(1) != 0
+        done: Flags = passes.take(slots)
+        inside = np.uint64((1 << root.granule_lg2) - 1)
+        for start in range(0, len(slots), _CHUNK):
+            part = slice(start, start + _CHUNK)
+            np.bitwise_or(known.page.take(slots[part]), iovas[part] & inside, out=pa[part])
+        pa[~done] = 0
         self.path.hits += int(np.count_nonzero(done)) - new
         return done
 
@@ -221,14 +227,9 @@ class Batch:
         None if an entry would refuse the batch's kind of access, or the TLB overflow: then the
         order of insertions matters.
         """
-        missing = known.allowed[slots] == 0
-        if not missing.any():
+        unique = _first_of_each(known.allowed == 0, slots)
+        if not len(unique):
             return 0
-        wanted = slots[missing]
-        order = np.full(len(known.page), len(slots), np.int64)
-        order[wanted[::-1]] = np.arange(len(wanted) - 1, -1, -1)
-        unique = np.flatnonzero(order < len(slots))
-        unique = unique[np.argsort(order[unique], kind="stable")]
         granule_lg2 = root.granule_lg2
         addresses = (unique + known.first).astype(np.uint64) << np.uint64(granule_lg2)
         ram = self.memory.rams[0]
@@ -241,7 +242,7 @@ class Batch:
         allowed = _allowed(root, leaves)
         if (allowed >> np.uint8(kind) & np.uint8(1) == 0).any():
             return None
-        makers = _entry_rows(leaves, addresses)
+        makers = _entry_rows(leaves, addresses, granule_lg2)
         if not self.tlb.has_room(len(makers)):
             return None
         inside = (np.uint64(1) << leaves.size_lg2.astype(np.uint64)) - np.uint64(1)
@@ -325,11 +326,28 @@ def _allowed(root: Root, leaves: Leaves) -> npt.NDArray[np.uint8]:
     return np.array(root.permissions, np.uint8)[bits]
 
 
-def _entry_rows(leaves: Leaves, addresses: Addresses) -> Numbers:
+def _first_of_each(missing: Flags, slots: Numbers) -> Numbers:
+    """The slots that are missing and occur, in the order in which they first do."""
+    if not missing.any():
+        return slots[:0]
+    never = len(slots)
+    first = np.full(len(missing), never, np.int64)
+    first[slots[::-1]] = np.arange(never - 1, -1, -1)
+    first[~missing] = never
+    starts = np.zeros(never + 1, np.bool_)
+    starts[first] = True
+    return slots[np.flatnonzero(starts[:-1])]
+
+
+def _entry_rows(leaves: Leaves, addresses: Addresses, granule_lg2: int) -> Numbers:
     """One row for each leaf, in the order in which the leaves are first needed."""
-    inside = (np.uint64(1) << leaves.size_lg2.astype(np.uint64)) - np.uint64(1)
-    _, rows = np.unique(addresses & ~inside, return_index=True)
-    return np.sort(rows)
+    is_page = leaves.size_lg2 == granule_lg2
+    if is_page.all():
+        return np.arange(len(addresses))
+    blocks = np.flatnonzero(~is_page)
+    sizes = leaves.size_lg2[blocks].astype(np.uint64)
+    _, rows = np.unique(addresses[blocks] >> sizes << sizes, return_index=True)
+    return np.sort(np.concatenate((np.flatnonzero(is_page), blocks[rows])))
 
 
 def _level(root: Root, size_lg2: int) -> int:
