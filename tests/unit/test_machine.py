@@ -177,6 +177,7 @@ def test_devices_have_names() -> None:
     machine = Machine.virt(devices=["iommu-testdev", "iommu-testdev@00:05.0"])
     assert list(machine.devices) == [
         "gic",
+        "v2m",
         "pl011",
         "pcie",
         "smmu0",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""GICv2m: the frame's registers as QEMU 11.1 showed them on its qtest socket, and its interrupts."""
+"""GICv2m: registers and interrupts, as QEMU 11.1 showed them on its qtest socket."""
 
 from __future__ import annotations
 
