@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from smmu_emu.clock import Clock
+from smmu_emu.cpu.breakpoints import Breakpoints
 from smmu_emu.cpu.codewatch import CodeWatch
 from smmu_emu.cpu.engine import GUEST_MODELS, HCR_EL2, MASK64, PC, SCR_EL3, Engine
 from smmu_emu.cpu.exit import ExitInfo, ExitKind
@@ -108,6 +109,7 @@ class Aarch64Core:
         system = self._system
         self._code = CodeWatch(engine, memory, pace, plans, system.read, system.write)
         host = Semihosting(virtual, clock, console or (lambda _: None), command_line)
+        self._breakpoints = Breakpoints(engine, pace, self._state)
         self._traps = Traps(engine, pace, memory, virtual, self._state, host, self._report)
         memory.code_written = self._code.written
         self._pristine = engine.save()
@@ -179,6 +181,37 @@ class Aarch64Core:
         """``size`` bytes of RAM at virtual address ``va``; None where not all of it is RAM."""
         return self._virtual.read(va, size)
 
+    def write_virtual(self, va: int, data: bytes) -> bool:
+        """Write ``data`` to RAM that the core can read at ``va``, even if it could not write there.
+
+        For debuggers and tests, between runs. False, and nothing written, where not all is RAM.
+        """
+        self._check_stopped()
+        return self._virtual.overwrite(va, data)
+
+    @property
+    def breakpoints(self) -> frozenset[int]:
+        """Virtual addresses that have a breakpoint."""
+        return frozenset(self._breakpoints.addresses)
+
+    def add_breakpoint(self, va: int) -> None:
+        """End runs, with `ExitKind.BREAKPOINT`, before the instruction at ``va`` executes.
+
+        Neither memory nor counts change. A run that ended so goes on with the next `run`. Not while
+        running; breakpoints survive a reset.
+
+        Raises: ConfigurationError for an address where no instruction can be.
+        """
+        self._check_stopped()
+        if va & 3 or not 0 <= va <= MASK64:
+            raise ConfigurationError(f"no instruction can be at {va:#x}")
+        self._breakpoints.add(va)
+
+    def remove_breakpoint(self, va: int) -> None:
+        """Take a breakpoint away; harmless if there is none. Not while running."""
+        self._check_stopped()
+        self._breakpoints.remove(va)
+
     # -- running
 
     def reset(self, entry: int, *, el: int = 1, x0: int = 0) -> None:
@@ -201,6 +234,7 @@ class Aarch64Core:
         self._traps.reset()
         self._system.reset()
         self._code.reset()
+        self._breakpoints.reset()
         self._reported.clear()
         self._events_waited_for = 0
 
@@ -218,6 +252,8 @@ class Aarch64Core:
         self._check_stopped()
         clock, pace, state = self._clock, self._pace, self._state
         last = None if max_instructions is None else pace.instructions + max_instructions
+        breakpoints = self._breakpoints
+        breakpoints.before_run()
         while True:
             clock.advance(clock.now)
             if state.ending is not None:
@@ -237,6 +273,8 @@ class Aarch64Core:
                 self._drive_irq(self.irq.level)
             self._code.settle()
             self._traps.after_slice(pace.slice(left))
+            if breakpoints.reached is not None:
+                state.end(ExitKind.BREAKPOINT, f"breakpoint at {breakpoints.take_reached():#x}")
             if self._code.misaligned_pc:
                 self._code.misaligned_pc = False
                 self._traps.pc_alignment_fault()

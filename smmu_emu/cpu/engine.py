@@ -171,10 +171,19 @@ class Engine:
     def end_slice(self) -> None:
         """End the running slice right after the instruction that is executing."""
         counters = self.counters
-        counters[1] = counters[0]
+        counters[1] = min(counters[1], counters[0])  # it may be ending before that one
 
     def stop_before_block(self) -> None:
         """Stop before a new block executes. Allowed only where Unicorn announces a new block."""
+        self._lib.uc_emu_stop(self._handle)
+
+    def stop_before_instruction(self) -> None:
+        """Stop before an instruction executes, and do not count it.
+
+        Allowed only where Unicorn announces an instruction.
+        """
+        counters = self.counters
+        counters[1] = counters[0] - 1
         self._lib.uc_emu_stop(self._handle)
 
     @property
@@ -323,8 +332,11 @@ class Engine:
             f"mapping a window at {base:#x}",
         )
 
-    def hook(self, kind: int, callback: object, begin: int = 1, end: int = 0, *more: int) -> None:
-        """Add a hook; ``callback`` is a C function of `abi`. It covers everything by default."""
+    def hook(self, kind: int, callback: object, begin: int = 1, end: int = 0, *more: int) -> int:
+        """Add a hook; ``callback`` is a C function of `abi`. It covers everything by default.
+
+        Answers what `unhook` takes.
+        """
         handle = ctypes.c_size_t()
         self._kept.append(callback)
         abi.check(
@@ -340,3 +352,8 @@ class Engine:
             ),
             "adding a hook",
         )
+        return handle.value or 0
+
+    def unhook(self, hook: int) -> None:
+        """Take a hook away. Not while running; code translated with it may call it until dropped."""
+        abi.check(self._lib.uc_hook_del(self._handle, ctypes.c_size_t(hook)), "removing a hook")

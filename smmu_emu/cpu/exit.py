@@ -22,6 +22,8 @@ class ExitKind(Enum):
     """The core waits for an interrupt, and nothing is left that could raise one."""
     LOCKUP = "lockup"
     """The core can make no progress, for example faults again and again in its own vectors."""
+    BREAKPOINT = "breakpoint"
+    """The next instruction has a breakpoint of `Aarch64Core.add_breakpoint`; `run` goes on."""
     DEVICE = "device"
     """A device or a test called `Aarch64Core.request_exit`."""
 

@@ -43,6 +43,16 @@ class VirtualMemory:
             places.append((pa, data[at - va : at - va + length]))
         return all(self._memory.write(pa, piece) for pa, piece in places)
 
+    def overwrite(self, va: int, data: bytes) -> bool:
+        """As `write`, to RAM that may be read-only to the guest."""
+        places = []
+        for at, length in _pages(va, len(data)):
+            pa = self.translate(at)
+            if pa is None or self._memory.find_ram(pa, length) is None:
+                return False
+            places.append((pa, data[at - va : at - va + length]))
+        return all(self._memory.write(pa, piece) for pa, piece in places)
+
     def instruction(self, pc: int) -> int | None:
         """The instruction word at ``pc``; None where nothing can be fetched."""
         pa = self._engine.translate(pc, abi.PROT_EXEC)
