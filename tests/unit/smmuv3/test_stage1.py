@@ -146,6 +146,15 @@ def test_address_bits_below_the_block_are_ignored(granule_lg2: int) -> None:
     assert bench.pa(0x1234) == OUT + 0x1234
 
 
+@pytest.mark.parametrize("bbml", [1, 2])
+def test_block_with_nt_translates(bbml: int) -> None:
+    """3.21.1.2: nT, bit 16 of a block, must not make it fault where IDR3.BBML is 1 or 2."""
+    bench, tree = stage1_bench(make_ids(BBML=bbml, minor=2))
+    tree.set(0, 2, OUT | 1 << 16 | RW | BLOCK)
+
+    assert bench.pa(0x12345) == OUT + 0x12345
+
+
 @pytest.mark.parametrize("granule_lg2", [14, 16])
 def test_address_bits_below_the_granule_are_ignored(granule_lg2: int) -> None:
     bench, tree = _bench(granule_lg2, 25)
