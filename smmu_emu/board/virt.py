@@ -26,6 +26,7 @@ from smmu_emu.devices.virtio.block import VirtioBlock
 from smmu_emu.devices.virtio.disk import Disk
 from smmu_emu.devices.virtio.mmio import SLOT, VirtioMmio, VirtioSlots
 from smmu_emu.errors import ConfigurationError
+from smmu_emu.interrupt import InterruptLine
 from smmu_emu.memory import PhysicalMemory
 from smmu_emu.port import DmaPort
 from smmu_emu.smmuv3.device import Smmuv3
@@ -152,8 +153,8 @@ class VirtBoard:
         self._add_functions(pci)
         self._check_streams()
         self._map()
-        self._wire()
         self.pmcg = self._add_pmcg() if pmcg else None
+        self._wire()
 
     def _make_disk(self, number: int, disk: Disk) -> VirtioMmio:
         if number >= VIRTIO.size // SLOT:
@@ -179,7 +180,6 @@ class VirtBoard:
             raise ConfigurationError("a PMCG counts for an SMMU: build the board with one")
         group = Pmcg(self.smmu, report=self._reporter.window("pmcg0", PMCG.base))
         self.memory.add_device(*PMCG, group, group.name)
-        group.interrupt.sink = self.gic.spi(PMCG_SPI)
         return group
 
     def _map(self) -> None:
@@ -195,15 +195,22 @@ class VirtBoard:
             add(*place, self.pcie.aperture(place.base, window(name, place.base)), name)
         add(*PCIE_ECAM, self.pcie.ecam, "pcie ecam")
 
-    def _wire(self) -> None:
-        self.uart.interrupt.sink = self.gic.spi(UART_SPI)
+    def wires(self) -> dict[int, InterruptLine]:
+        """The wire on each shared peripheral interrupt that has one."""
+        found = {UART_SPI: self.uart.interrupt}
+        found |= zip(PCIE_SPIS, self.pcie.interrupts, strict=True)
+        for number, transport in enumerate(self.virtio, VIRTIO_SPI):
+            found[number] = transport.interrupt
         if self.smmu is not None:
             for name, number in SMMU_SPIS.items():
-                getattr(self.smmu.interrupts, name).sink = self.gic.spi(number)
-        for line, number in zip(self.pcie.interrupts, PCIE_SPIS, strict=True):
+                found[number] = getattr(self.smmu.interrupts, name)
+        if self.pmcg is not None:
+            found[PMCG_SPI] = self.pmcg.interrupt
+        return found
+
+    def _wire(self) -> None:
+        for number, line in self.wires().items():
             line.sink = self.gic.spi(number)
-        for number, transport in enumerate(self.virtio):
-            transport.interrupt.sink = self.gic.spi(VIRTIO_SPI + number)
 
     def _add_functions(self, pci: Iterable[str]) -> None:
         vendor, device, class_code = HOST_BRIDGE

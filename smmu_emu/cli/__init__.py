@@ -19,7 +19,7 @@ import click
 
 from smmu_emu.errors import EmulatorError
 
-_COMMANDS = {"run": "run", "linux": "linux", "demo": "demo", "tables": "tables"}
+_COMMANDS = {"run": "run", "linux": "linux", "demo": "demo", "qtest": "qtest", "tables": "tables"}
 EMULATOR_ERROR = 123
 INTERRUPTED = 130
 
