@@ -13,7 +13,7 @@ are not.
 from __future__ import annotations
 
 from smmu_emu.cpu import abi
-from smmu_emu.cpu.engine import MASK64, Engine
+from smmu_emu.cpu.engine import Engine
 from smmu_emu.cpu.pace import Pace
 from smmu_emu.cpu.runstate import RunState, Waiting
 

@@ -355,5 +355,5 @@ class Engine:
         return handle.value or 0
 
     def unhook(self, hook: int) -> None:
-        """Take a hook away. Not while running; code translated with it may call it until dropped."""
+        """Take a hook away, and then drop the code that calls it. Not while running."""
         abi.check(self._lib.uc_hook_del(self._handle, ctypes.c_size_t(hook)), "removing a hook")
