@@ -18,8 +18,8 @@ from math import factorial
 
 from smmu_emu.bits import Bits, Word
 from smmu_emu.clock import Appointment
-from smmu_emu.devices.msi import Msi
 from smmu_emu.devices.pcie import Bar, Function
+from smmu_emu.devices.pcie_msi import Msi
 from smmu_emu.devices.reporter import Report, ignore
 from smmu_emu.errors import ConfigurationError
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from smmu_emu.bits import Bits, Word
 from smmu_emu.clock import Clock
@@ -91,6 +91,16 @@ class Bar(NamedTuple):
     prefetchable: bool = False
 
 
+class Part(Protocol):
+    """What belongs to a function and looks after registers of its own in configuration space."""
+
+    def reset(self) -> None:
+        """Power-on state; configuration space has it already."""
+
+    def config_written(self) -> None:
+        """Software wrote to configuration space."""
+
+
 class Function:
     """One PCI function: configuration space, BARs, and the requester ID once it has a place.
 
@@ -109,7 +119,8 @@ class Function:
     ) -> None:
         self.name = name
         self.requester_id = 0
-        self.bars = tuple(bars)
+        self.bars: tuple[Bar, ...] = ()
+        self._parts: list[Part] = []
         self._dma: DmaPort | None = None
         self.changed: Callable[[], None] = lambda: None
         self.clock = Clock()
@@ -117,8 +128,8 @@ class Function:
         self._writable = bytearray(HEADER_SIZE)
         for field in HEADER.values():
             _put(self._writable, field.offset, field.size, field.writable)
-        for bar in self.bars:
-            self._add_bar(bar)
+        for bar in bars:
+            self.add_bar(bar)
         self.preset("VENDOR_ID", vendor_id)
         self.preset("DEVICE_ID", device_id)
         self.preset("CLASS_CODE", class_code)
@@ -126,13 +137,19 @@ class Function:
         self.preset("SUBSYSTEM_ID", subsystem[1])
         self.space = bytearray(self._reset_values)
 
-    def _add_bar(self, bar: Bar) -> None:
+    def add_bar(self, bar: Bar) -> None:
+        """Give the function a BAR, before it has a place on a host.
+
+        Raises: ConfigurationError for one that cannot be.
+        """
         if bar.size < 16 or bar.size & bar.size - 1 or not 0 <= bar.number < 6 - bar.wide:
             raise ConfigurationError(f"{self.name}: no BAR {bar.number} of {bar.size:#x} bytes")
         offset = 0x10 + 4 * bar.number
         width = 8 if bar.wide else 4
         _put(self._writable, offset, width, (1 << 8 * width) - bar.size)
         self._reset_values[offset] = bar.wide << 2 | bar.prefetchable << 3
+        self.bars += (bar,)
+        self.space = bytearray(self._reset_values)
 
     def preset(self, name: str, value: int) -> None:
         """Give a register of the header the value that it has after reset, and now."""
@@ -140,10 +157,13 @@ class Function:
         _put(self._reset_values, field.offset, field.size, value)
         self.space = bytearray(self._reset_values)
 
-    def add_capability(self, offset: int, body: bytes, writable: bytes) -> None:
+    def add_capability(
+        self, offset: int, body: bytes, writable: bytes, part: Part | None = None
+    ) -> None:
         """Put a capability, as long as both arguments, in front of the list.
 
-        ``body`` begins with its ID; ``writable`` are the bits software may write.
+        ``body`` begins with its ID; ``writable`` are the bits software may write; ``part`` hears of
+        writes and resets.
 
         Spec: PCI 3.0 6.7.
         """
@@ -153,6 +173,8 @@ class Function:
         self._writable[offset : offset + len(writable)] = writable
         self.preset("STATUS", STATUS.mask("CAPABILITIES_LIST"))
         self.preset("CAPABILITIES_POINTER", offset)
+        if part is not None:
+            self._parts.append(part)
 
     def set_property(self, name: str, value: str) -> None:
         """Take a property as the command line names it, before the first access.
@@ -164,6 +186,8 @@ class Function:
     def reset(self) -> None:
         """Configuration space as after power-on; functions with state of their own extend this."""
         self.space[:] = self._reset_values
+        for part in self._parts:
+            part.reset()
         self.changed()
 
     def get(self, name: str) -> int:
@@ -220,6 +244,8 @@ class Function:
             self.space[position] = self.space[position] & ~mask | value & mask
             value >>= 8
         self.changed()
+        for part in self._parts:
+            part.config_written()
 
     def decoded(self) -> list[tuple[int, int, MmioDevice]]:
         """What its BARs answer now: (first address, address after the last, registers)."""
