@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
@@ -18,7 +18,6 @@ from smmu_emu.cli import INTERRUPTED
 from smmu_emu.cli.parameters import FILE_AT, NUMBER
 
 if TYPE_CHECKING:
-    from smmu_emu.cpu.aarch64 import Aarch64Core
     from smmu_emu.machine import Machine, RunResult
     from smmu_emu.trace.summary import Summary
 
@@ -33,7 +32,7 @@ The emulator's own statuses:
   125  the core waits for ever
   126  the core faults in its own vectors
   127  the guest asked for a reset
-  130  interrupted by Ctrl-C; the report tells of the run so far
+  130  interrupted by Ctrl-C, or killed by GDB; the report tells of the run so far
 
 Numbers are decimal or 0x...; K, M and G after them are powers of 1024.
 """
@@ -63,8 +62,12 @@ Numbers are decimal or 0x...; K, M and G after them are powers of 1024.
     "--json", "json_path", type=click.Path(path_type=Path), help="Write the report there."
 )
 @click.option("--report/--no-report", default=True, help="Print the report at the end.")
+@click.option("--gdb", metavar="PORT|PATH", help="Let GDB attach at a TCP port or a Unix socket.")
+@click.option("--gdb-wait", is_flag=True, help="Execute nothing before GDB has attached.")
 def command(**options: Any) -> None:
     """Run IMAGE (an AArch64 ELF or a raw binary) on the emulated board."""
+    if options["gdb_wait"] and options["gdb"] is None:
+        raise click.UsageError("--gdb-wait needs --gdb PORT or --gdb PATH")
     sys.exit(run_image(**options))
 
 
@@ -80,6 +83,8 @@ def run_image(
     max_instructions: int | None = None,
     json_path: Path | None = None,
     report: bool = True,
+    gdb: str | None = None,
+    gdb_wait: bool = False,
 ) -> int:
     """Run an image and report; the exit status."""
     from smmu_emu.errors import ConfigurationError
@@ -98,8 +103,11 @@ def run_image(
         if json_path is not None:
             claim(json_path, image)
         recorder = Recorder(machine)
-        with stopped_by_ctrl_c(machine.core):
-            result = run_machine(machine, max_instructions)
+        if gdb is not None:
+            result = _run_debugged(machine, max_instructions, gdb, wait=gdb_wait)
+        else:
+            with stopped_by_ctrl_c(machine.core):
+                result = run_machine(machine, max_instructions)
         summary = recorder.summary(result, image)
     tell(machine, summary, json_path, report=report)
     return result.status
@@ -147,14 +155,39 @@ def run_machine(machine: Machine, max_instructions: int | None) -> RunResult:
     return machine.run(max_instructions)
 
 
+def _run_debugged(
+    machine: Machine, max_instructions: int | None, address: str, *, wait: bool
+) -> RunResult:
+    """Run with a door open for GDB at ``address``."""
+    from smmu_emu.debug.listener import Listener
+    from smmu_emu.debug.server import DebugServer
+
+    def say(what: str) -> None:
+        click.echo(f"smmu-emu: gdb: {what}", err=True)
+
+    listener = Listener(address)
+    waits = ", the run waits for it" if wait else ""
+    say(f"target remote {listener.where}{waits}")
+    server = DebugServer(machine, listener, say)
+    collect_garbage()
+    with stopped_by_ctrl_c(server):
+        return server.run(max_instructions, wait=wait)
+
+
 def collect_garbage() -> None:
     """From now on: `main` switched it off, since what was loaded until here stays."""
     gc.freeze()
     gc.enable()
 
 
+class Stoppable(Protocol):
+    """What runs and can be asked to end: a core, or who runs it."""
+
+    def request_exit(self, reason: str, status: int = 0) -> None: ...
+
+
 @contextmanager
-def stopped_by_ctrl_c(core: Aarch64Core) -> Iterator[None]:
+def stopped_by_ctrl_c(runner: Stoppable) -> Iterator[None]:
     """The first Ctrl-C ends the run after the instruction under way, the second at once."""
     if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         yield  # whoever started us, as a shell in the background, ignores it
@@ -162,7 +195,7 @@ def stopped_by_ctrl_c(core: Aarch64Core) -> Iterator[None]:
 
     def stop(number: int, frame: FrameType | None) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        core.request_exit("interrupted", INTERRUPTED)
+        runner.request_exit("interrupted", INTERRUPTED)
 
     signal.signal(signal.SIGINT, stop)
     try:

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The registers that GDB sees, and the target description that tells it of them.
+
+GDB's own feature ``org.gnu.gdb.aarch64.core`` comes first; system registers are a feature and a
+group (``info registers system``) of their own. Those that rule the translation of the running code
+can be looked at and not changed.
+
+Reference: "Debugging with GDB", appendix G; DDI 0487 C5.2 (PSTATE).
+Left out: the registers of SIMD and floating point.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from smmu_emu.cpu.aarch64 import Aarch64Core
+
+_MODES = frozenset((0b00000, 0b00100, 0b00101))
+"""PSTATE.M of EL0t, EL1t and EL1h: where the guest can be."""
+_MODE_BITS = 0x1F
+_SPSEL = 1
+
+
+class Register(NamedTuple):
+    """``name`` as GDB has it, ``source`` as the core has it; ``kind`` is GDB's type."""
+
+    name: str
+    source: str
+    bits: int = 64
+    kind: str = "uint64"
+    writable: bool = True
+
+
+CORE = (
+    *(Register(f"x{n}", f"X{n}", kind="int") for n in range(31)),
+    Register("sp", "SP", kind="data_ptr"),
+    Register("pc", "PC", kind="code_ptr"),
+    Register("cpsr", "PSTATE", 32, "cpsr_flags"),
+)
+SYSTEM = (
+    Register("SCTLR_EL1", "SCTLR_EL1", writable=False),
+    Register("TCR_EL1", "TCR_EL1", writable=False),
+    Register("TTBR0_EL1", "TTBR0_EL1", writable=False),
+    Register("TTBR1_EL1", "TTBR1_EL1", writable=False),
+    Register("MAIR_EL1", "MAIR_EL1", writable=False),
+    Register("CONTEXTIDR_EL1", "CONTEXTIDR_EL1", writable=False),
+    Register("VBAR_EL1", "VBAR_EL1"),
+    Register("ELR_EL1", "ELR_EL1"),
+    Register("SPSR_EL1", "SPSR_EL1"),
+    Register("ESR_EL1", "ESR_EL1"),
+    Register("FAR_EL1", "FAR_EL1"),
+    Register("SP_EL0", "SP_EL0", writable=False),
+    Register("TPIDR_EL0", "TPIDR_EL0"),
+    Register("TPIDR_EL1", "TPIDR_EL1"),
+)
+REGISTERS = CORE + SYSTEM
+
+_FLAGS = (
+    *((name, bit) for name, bit in (("SP", 0), ("EL", 2), ("nRW", 4), ("F", 6), ("I", 7))),
+    *((name, bit) for name, bit in (("A", 8), ("D", 9), ("IL", 20), ("SS", 21), ("PAN", 22))),
+    *((name, bit) for name, bit in (("V", 28), ("C", 29), ("Z", 30), ("N", 31))),
+)
+
+
+def target_xml() -> bytes:
+    """The target description, target.xml."""
+    fields = "".join(
+        f'<field name="{name}" start="{bit}" end="{bit + (name == "EL")}"/>' for name, bit in _FLAGS
+    )
+    core = "".join(_line(register) for register in CORE)
+    system = "".join(_line(register, ' group="system"') for register in SYSTEM)
+    return (
+        '<?xml version="1.0"?><!DOCTYPE target SYSTEM "gdb-target.dtd">'
+        '<target version="1.0"><architecture>aarch64</architecture>'
+        '<feature name="org.gnu.gdb.aarch64.core">'
+        f'<flags id="cpsr_flags" size="4">{fields}</flags>{core}</feature>'
+        f'<feature name="smmu-emu.aarch64.system">{system}</feature></target>\n'
+    ).encode()
+
+
+def _line(register: Register, more: str = "") -> str:
+    return f'<reg name="{register.name}" bitsize="{register.bits}" type="{register.kind}"{more}/>'
+
+
+def read(core: Aarch64Core, register: Register) -> bytes:
+    """The register's value, little-endian."""
+    source = register.source
+    if source == "SP_EL0" and not core.read("PSTATE") & _SPSEL:
+        source = "SP"  # it is the stack pointer in use, and stored there
+    value = core.read(source) & (1 << register.bits) - 1
+    return value.to_bytes(register.bits // 8, "little")
+
+
+def write(core: Aarch64Core, register: Register, data: bytes) -> bool:
+    """Change a register; False if it cannot be, or cannot have this value."""
+    if len(data) != register.bits // 8:
+        return False
+    if read(core, register) == data:
+        return True
+    value = int.from_bytes(data, "little")
+    if not register.writable:
+        return False
+    if register.source == "PSTATE" and value & _MODE_BITS not in _MODES:
+        return False
+    core.write(register.source, value)
+    return True

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A machine as a debugger handles it: memory by virtual address, and breakpoints.
+
+Memory is RAM as the core sees it at its present exception level. Device registers are refused:
+reading one may acknowledge an interrupt or take a byte from a FIFO, and the guest would notice.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from smmu_emu.memory import PAGE
+
+if TYPE_CHECKING:
+    from smmu_emu.cpu.aarch64 import Aarch64Core
+    from smmu_emu.machine import Machine
+
+MAX_BREAKPOINTS = 1000
+_TOP = 1 << 64
+
+
+class Target:
+    """What one debugger does to a stopped machine."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+        self._breakpoints: set[tuple[int, int]] = set()
+
+    @property
+    def core(self) -> Aarch64Core:
+        return self.machine.core
+
+    def read_memory(self, va: int, size: int) -> bytes:
+        """Up to ``size`` bytes at ``va``: as many as are RAM from there on, in one piece."""
+        size = min(size, _TOP - va)
+        data = self.core.read_virtual(va, size)
+        if data is not None:
+            return data
+        found = bytearray()
+        while len(found) < size:
+            at = va + len(found)
+            piece = self.core.read_virtual(at, min(size - len(found), PAGE - at % PAGE))
+            if piece is None:
+                break
+            found += piece
+        return bytes(found)
+
+    def write_memory(self, va: int, data: bytes) -> bool:
+        """Write to RAM; False, and nothing written, where not all of it is."""
+        return va + len(data) <= _TOP and self.core.write_virtual(va, data)
+
+    def add_breakpoint(self, kind: int, va: int) -> bool:
+        """A breakpoint of GDB's type 0 or 1; False where none can be, or if there are too many."""
+        if va & 3 or len(self._breakpoints) >= MAX_BREAKPOINTS:
+            return False
+        self._breakpoints.add((kind, va))
+        self.core.add_breakpoint(va)
+        return True
+
+    def remove_breakpoint(self, kind: int, va: int) -> None:
+        """Harmless if there is none."""
+        self._breakpoints.discard((kind, va))
+        if not any(address == va for _, address in self._breakpoints):
+            self.core.remove_breakpoint(va)
+
+    def release(self) -> None:
+        """Take away all breakpoints: the debugger leaves."""
+        for kind, va in list(self._breakpoints):
+            self.remove_breakpoint(kind, va)
