@@ -12,6 +12,9 @@
 
 #define GICD_BASE 0x08000000ul
 #define GICC_BASE 0x08010000ul
+#define GICV2M_BASE 0x08020000ul
+#define GICV2M_TYPER 0x08     /* [25:16] the first interrupt that it makes, [9:0] how many */
+#define GICV2M_SETSPI_NS 0x40 /* writing an interrupt's number makes it */
 #define PL011_BASE 0x09000000ul
 #define SMMU_BASE 0x09050000ul
 #define SMMU_SIZE 0x20000ul

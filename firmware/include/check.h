@@ -17,5 +17,8 @@ void test_section(const char *format, ...) __attribute__((format(printf, 1, 2)))
 /* Prints "ok: ..." or "FAILED: ..." and counts the failures. Returns the condition. */
 bool check(bool condition, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* Says that this machine lacks what the image is about; returns the exit status for that. */
+int test_absent(const char *what);
+
 /* Prints the verdict and returns the exit status. */
 int test_end(void);

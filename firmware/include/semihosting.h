@@ -23,4 +23,5 @@ _Noreturn void exit(int status);
 
 #define EXIT_PASS 0
 #define EXIT_FAIL 1
+#define EXIT_ABSENT 77 /* what the image is about is not there: neither passed nor failed */
 #define EXIT_EXCEPTION 99 /* an exception that nothing expected */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A driver for one SMMUv3 (Arm IHI 0070), stage 1, polled.
+ * A driver for one SMMUv3 (Arm IHI 0070), polled.
  *
  * The order of register writes is the one that Linux's driver has: everything off, attributes,
  * Stream table, Command queue, invalidate all, Event queue, interrupts, translation on. Structures
@@ -27,6 +27,9 @@ struct smmu_config {
     unsigned split;    /* 0: a linear table; else StreamIDs in each level 2 table, log2: 6, 8, 10 */
     unsigned cmdq_lg2; /* entries */
     unsigned evtq_lg2;
+    unsigned priq_lg2; /* 0: no PRI queue */
+    bool e2h;          /* streams of EL2 have two tables and ASIDs */
+    bool ats;          /* Translated transactions are checked: CR0.ATSCHK */
 };
 
 struct smmu {
@@ -40,6 +43,7 @@ struct smmu {
     volatile uint64_t *strtab; /* STEs, or level 1 descriptors */
     struct smmu_queue cmdq;
     struct smmu_queue evtq;
+    struct smmu_queue priq;
 };
 
 /* Registers. */
@@ -93,6 +97,43 @@ struct smmu_command smmu_cmd_tlbi_asid(uint16_t asid);
 struct smmu_command smmu_cmd_tlbi(unsigned opcode); /* one of the ..._ALL */
 struct smmu_command smmu_cmd_sync(unsigned signal);
 
+/* The CD of a SubstreamID. */
+struct smmu_command smmu_cmd_cfgi_cd_of(uint32_t sid, uint32_t ssid, bool leaf);
+
+/* The same under a VMID, which is 0 for streams without stage 2; S2_IPA takes an IPA. */
+struct smmu_command smmu_cmd_tlbi_vmid(unsigned opcode, uint16_t vmid);
+struct smmu_command smmu_cmd_tlbi_ipa(uint16_t vmid, uint64_t ipa, bool leaf);
+struct smmu_command smmu_cmd_tlbi_el2_va(uint16_t asid, uint64_t address, bool leaf);
+struct smmu_command smmu_cmd_tlbi_el2_vaa(uint64_t address, bool leaf);
+struct smmu_command smmu_cmd_tlbi_el2_asid(uint16_t asid);
+
+/*
+ * Makes a TLBI by address one of (num + 1) << scale pages of a granule (4.4.1.1). A level, from
+ * 1 to 3, says that only leaves of that level are meant; 0 says nothing.
+ */
+struct smmu_command smmu_cmd_with_range(struct smmu_command tlbi, unsigned granule_lg2,
+                                        unsigned num, unsigned scale, unsigned level);
+
+/* Stalled transactions: one is retried or ended, or all of a stream are ended with an abort. */
+struct smmu_command smmu_cmd_resume(uint32_t sid, uint16_t stag, uint64_t action);
+#define SMMU_RESUME_RETRY CMD_RESUME0_AC
+#define SMMU_RESUME_ABORT CMD_RESUME0_AB
+#define SMMU_RESUME_IGNORE 0 /* reads give 0, writes are dropped */
+struct smmu_command smmu_cmd_stall_term(uint32_t sid);
+
+/* ATS and PRI: 4096 << size_lg2 bytes of an endpoint's cache; the answer to a page request. */
+struct smmu_command smmu_cmd_atc_inv(uint32_t sid, uint64_t address, unsigned size_lg2);
+struct smmu_command smmu_cmd_pri_resp(const struct smmu_page_request *request, unsigned response);
+
+/* A CMD_SYNC that writes 4 bytes to memory when all before it is complete. */
+struct smmu_command smmu_cmd_sync_msi(uint64_t address, uint32_t data);
+
+/*
+ * Like smmu_sync(), by message, as drivers do it where the SMMU has them: the message overwrites
+ * the first word of the CMD_SYNC itself, which the core polls without a look at registers.
+ */
+bool smmu_sync_by_message(struct smmu *smmu);
+
 /* Issues one command and a CMD_SYNC. */
 bool smmu_issue_sync(struct smmu *smmu, struct smmu_command command);
 
@@ -104,6 +145,10 @@ bool smmu_issue_sync(struct smmu *smmu, struct smmu_command command);
 struct ste smmu_ste_make_abort(void);
 struct ste smmu_ste_make_bypass(void);
 struct ste smmu_ste_make_s1(const volatile struct cd *cd);
+
+/* Stage 2 alone, and below a stage 1; tables of stage 2 come from pagetable_init_stage2(). */
+struct ste smmu_ste_make_s2(uint16_t vmid, const struct pagetable *stage2);
+struct ste smmu_ste_make_nested(uint64_t cd_ipa, uint16_t vmid, const struct pagetable *stage2);
 
 /* Stage 1 by up to two tables; a null one leaves its half of the addresses disabled. */
 struct cd smmu_cd_make(uint16_t asid, const struct pagetable *lower, const struct pagetable *upper);
@@ -117,6 +162,30 @@ volatile struct ste *smmu_ste_of(struct smmu *smmu, uint32_t sid);
 bool smmu_stream_attach(struct smmu *smmu, uint32_t sid, const struct ste *ste);
 
 /*
+ * Changes a live STE so that the SMMU never meets a mixture (smmuv3_hitless.c). Whatever it reads
+ * between two steps acts as the old entry, as the new one, or, where there is no other way, as
+ * an invalid one. After every step, which ends with CMD_CFGI_STE and CMD_SYNC, look() is called.
+ */
+typedef void (*smmu_look)(void *context, unsigned step);
+bool smmu_ste_change(struct smmu *smmu, uint32_t sid, const struct ste *target, smmu_look look,
+                     void *context);
+
+/* Substreams (smmuv3_substreams.c): a table of 2^ssid_lg2 Context descriptors. */
+struct smmu_cd_table {
+    unsigned ssid_lg2;
+    unsigned format; /* STE_S1FMT_... */
+    volatile uint64_t *table;
+};
+
+void smmu_cd_table_init(struct smmu_cd_table *table, unsigned ssid_lg2, unsigned format);
+
+/* The descriptor of a SubstreamID; level 2 tables are added. */
+volatile struct cd *smmu_cd_table_entry(struct smmu_cd_table *table, uint32_t ssid);
+
+/* dss says what becomes of transactions without SubstreamID: STE_S1DSS_... */
+struct ste smmu_ste_make_substreams(const struct smmu_cd_table *table, unsigned dss);
+
+/*
  * Event records (smmuv3_events.c). smmu_event_pop() takes the oldest record; false when there is
  * none. Printing says a record in words.
  */
@@ -126,3 +195,7 @@ const char *smmu_event_name(unsigned type);
 void smmu_event_print(const struct smmu_event *event);
 bool smmu_event_queue_overflowed(const struct smmu *smmu);
 void smmu_event_queue_acknowledge_overflow(struct smmu *smmu);
+
+/* Page requests (smmuv3_pri.c); false when there is none. */
+bool smmu_page_request_pop(struct smmu *smmu, struct smmu_page_request *request);
+void smmu_page_request_print(const struct smmu_page_request *request);

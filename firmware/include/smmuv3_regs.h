@@ -15,12 +15,17 @@
 #define IDR0_TTF BITS(3, 2)
 #define IDR0_TTF_AARCH64 2 /* or 3, with AArch32 as well */
 #define IDR0_COHACC BIT(4)
+#define IDR0_HTTU BITS(7, 6)
+#define IDR0_HTTU_ACCESS 1
+#define IDR0_HTTU_DIRTY 2
 #define IDR0_HYP BIT(9)
 #define IDR0_ATS BIT(10)
 #define IDR0_MSI BIT(13)
 #define IDR0_SEV BIT(14)
 #define IDR0_PRI BIT(16)
+#define IDR0_CD2L BIT(19)
 #define IDR0_STALL_MODEL BITS(25, 24)
+#define IDR0_STALL_MODEL_BOTH 0 /* faults stall or terminate, as configured */
 #define IDR0_TERM_MODEL BIT(26)
 #define IDR0_ST_LEVEL BITS(28, 27)
 #define IDR0_ST_LEVEL_TWO 1
@@ -42,6 +47,7 @@
 #define IDR5_GRAN4K BIT(4)
 #define IDR5_GRAN16K BIT(5)
 #define IDR5_GRAN64K BIT(6)
+#define IDR5_STALL_MAX BITS(31, 16)
 #define SMMU_IIDR 0x0018
 #define SMMU_AIDR 0x001c
 #define AIDR_MAJOR BITS(7, 4)
@@ -127,7 +133,16 @@
 #define SMMU_EVENTQ_IRQ_CFG1 0x00b8
 #define SMMU_EVENTQ_IRQ_CFG2 0x00bc
 
-/* Both queue bases: the address is aligned to the queue's size. */
+/* 6.3.33 to 6.3.36: the PRI queue; the SMMU owns PROD, software owns CONS. */
+#define SMMU_PRIQ_BASE 0x00c0
+#define SMMU_PRIQ_PROD 0x100c8
+#define SMMU_PRIQ_CONS 0x100cc
+#define SMMU_PRIQ_IRQ_CFG0 0x00d0
+
+/* The address of a message, in all three IRQ_CFG0; CFG1 holds the data. */
+#define IRQ_CFG0_ADDR BITS(55, 2)
+
+/* All queue bases: the address is aligned to the queue's size. */
 #define QUEUE_BASE_LOG2SIZE BITS(4, 0)
 #define QUEUE_BASE_ADDR BITS(55, 5)
 #define QUEUE_BASE_ALLOCATE BIT(62) /* RA or WA: a hint for caches */

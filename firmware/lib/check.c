@@ -41,6 +41,12 @@ bool check(bool condition, const char *format, ...)
     return condition;
 }
 
+int test_absent(const char *what)
+{
+    printf("\nABSENT: this image needs %s\n", what);
+    return EXIT_ABSENT;
+}
+
 int test_end(void)
 {
     if (failures) {

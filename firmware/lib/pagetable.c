@@ -5,19 +5,11 @@
 #include "pool.h"
 
 #define TABLE_ALIGNMENT_MIN 64 /* a TTB has no bits below this (DDI 0487 D8.2.4) */
+#define CONCATENATED_LG2 4     /* start tables of stage 2, side by side */
 
 static unsigned level_shift(const struct pagetable *table, unsigned level)
 {
     return table->granule_lg2 + (3 - level) * (table->granule_lg2 - 3);
-}
-
-unsigned pagetable_start_level(const struct pagetable *table)
-{
-    unsigned level = 3;
-
-    while (level > 0 && level_shift(table, level) + table->granule_lg2 - 3 < table->va_bits)
-        level--;
-    return level;
 }
 
 uint64_t pagetable_leaf_size(const struct pagetable *table, unsigned level)
@@ -25,28 +17,48 @@ uint64_t pagetable_leaf_size(const struct pagetable *table, unsigned level)
     return BIT(level_shift(table, level));
 }
 
-static size_t root_size(const struct pagetable *table)
+/* The lowest level at which a table, or up to 2^extra_lg2 of them, take all addresses. */
+static unsigned lowest_start(const struct pagetable *table, unsigned extra_lg2)
 {
-    return 8 * BIT(table->va_bits - level_shift(table, pagetable_start_level(table)));
+    unsigned stride = table->granule_lg2 - 3;
+    unsigned level = 3;
+
+    while (level > 0 && level_shift(table, level) + stride + extra_lg2 < table->va_bits)
+        level--;
+    return level;
+}
+
+static void root_alloc(struct pagetable *table)
+{
+    size_t size = 8 * BIT(table->va_bits - level_shift(table, table->start_level));
+
+    table->root = pool_alloc(size, size < TABLE_ALIGNMENT_MIN ? TABLE_ALIGNMENT_MIN : size);
 }
 
 void pagetable_init(struct pagetable *table, unsigned granule_lg2, unsigned va_bits, bool upper)
 {
-    table->granule_lg2 = granule_lg2;
-    table->va_bits = va_bits;
-    table->upper = upper;
-
-    size_t size = root_size(table);
-    table->root = pool_alloc(size, size < TABLE_ALIGNMENT_MIN ? TABLE_ALIGNMENT_MIN : size);
+    *table = (struct pagetable){
+        .granule_lg2 = granule_lg2,
+        .va_bits = va_bits,
+        .upper = upper,
+    };
+    table->start_level = lowest_start(table, 0);
+    root_alloc(table);
 }
 
+void pagetable_init_stage2(struct pagetable *table, unsigned granule_lg2, unsigned ipa_bits)
+{
+    *table = (struct pagetable){.granule_lg2 = granule_lg2, .va_bits = ipa_bits};
+    table->start_level = lowest_start(table, CONCATENATED_LG2);
+    root_alloc(table);
+}
+
+/* The top of the index at the start level is the top of the address, else a whole table's. */
 static uint64_t index_at(const struct pagetable *table, uint64_t iova, unsigned level)
 {
     unsigned shift = level_shift(table, level);
-    unsigned top = shift + table->granule_lg2 - 3;
+    unsigned top = level == table->start_level ? table->va_bits : shift + table->granule_lg2 - 3;
 
-    if (top > table->va_bits)
-        top = table->va_bits;
     return field_get(BITS(top - 1, shift), iova);
 }
 
@@ -54,7 +66,7 @@ volatile uint64_t *pagetable_descriptor(struct pagetable *table, uint64_t iova, 
 {
     volatile uint64_t *entries = table->root;
 
-    for (unsigned at = pagetable_start_level(table); at < level; at++) {
+    for (unsigned at = table->start_level; at < level; at++) {
         volatile uint64_t *entry = &entries[index_at(table, iova, at)];
 
         if (!(*entry & PTE_VALID)) {

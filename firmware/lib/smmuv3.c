@@ -10,6 +10,7 @@
 
 #define COMMAND_WORDS 2
 #define EVENT_WORDS 4
+#define PAGE_REQUEST_WORDS 2
 
 uint32_t smmu_read(const struct smmu *smmu, unsigned offset)
 {
@@ -156,7 +157,7 @@ static void set_attributes(struct smmu *smmu)
                    field_put(CR1_QUEUE_OC, CR1_CACHE_WB) | field_put(CR1_QUEUE_IC, CR1_CACHE_WB);
 
     smmu_write(smmu, SMMU_CR1, (uint32_t)cr1);
-    smmu_write(smmu, SMMU_CR2, CR2_PTM | CR2_RECINVSID);
+    smmu_write(smmu, SMMU_CR2, CR2_PTM | CR2_RECINVSID | (smmu->config.e2h ? CR2_E2H : 0));
 }
 
 static bool start_command_queue(struct smmu *smmu)
@@ -182,6 +183,16 @@ static bool start_event_queue(struct smmu *smmu)
     return smmu_cr0_set(smmu, CR0_EVENTQEN);
 }
 
+static bool start_page_request_queue(struct smmu *smmu)
+{
+    if (!smmu->config.priq_lg2)
+        return true;
+    smmu_write64(smmu, SMMU_PRIQ_BASE, queue_base(&smmu->priq));
+    smmu_write(smmu, SMMU_PRIQ_PROD, smmu->priq.prod);
+    smmu_write(smmu, SMMU_PRIQ_CONS, smmu->priq.cons);
+    return smmu_cr0_set(smmu, CR0_PRIQEN);
+}
+
 bool smmu_interrupts_set(struct smmu *smmu, uint32_t enabled)
 {
     return smmu_write_acked(smmu, SMMU_IRQ_CTRL, SMMU_IRQ_CTRLACK, enabled);
@@ -205,13 +216,16 @@ bool smmu_init(struct smmu *smmu, const struct smmu_config *config)
     strtab_alloc(smmu);
     queue_alloc(&smmu->cmdq, config->cmdq_lg2, COMMAND_WORDS);
     queue_alloc(&smmu->evtq, config->evtq_lg2, EVENT_WORDS);
+    if (config->priq_lg2)
+        queue_alloc(&smmu->priq, config->priq_lg2, PAGE_REQUEST_WORDS);
     dma_write_barrier();
 
     if (!disable(smmu))
         return false;
     set_attributes(smmu);
     smmu_strtab_install(smmu, (uintptr_t)smmu->strtab);
-    return start_command_queue(smmu) && start_event_queue(smmu) && reset_interrupts(smmu) &&
+    return start_command_queue(smmu) && start_event_queue(smmu) && start_page_request_queue(smmu) &&
+           (!config->ats || smmu_cr0_set(smmu, CR0_ATSCHK)) && reset_interrupts(smmu) &&
            smmu_cr0_set(smmu, CR0_SMMUEN);
 }
 

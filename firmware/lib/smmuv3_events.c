@@ -64,7 +64,7 @@ void smmu_event_print(const struct smmu_event *event)
     unsigned type = smmu_event_type(event);
 
     printf("%s stream 0x%lx", smmu_event_name(type), field_get(EVENT0_STREAMID, event->dw[0]));
-    if (event->dw[0] & EVENT0_SSV)
+    if (event->dw[0] & EVENT0_SSV || type == EVENT_C_BAD_SUBSTREAMID)
         printf(" substream 0x%lx", field_get(EVENT0_SUBSTREAMID, event->dw[0]));
     for (unsigned i = 0; i < ARRAY_COUNT(kinds); i++) {
         if (kinds[i].type != type)

@@ -30,6 +30,50 @@ struct ste smmu_ste_make_s1(const volatile struct cd *cd)
     }};
 }
 
+/* S2SL0 counts start levels upwards, from another one for each granule (5.2). */
+static uint64_t stage2_start(const struct pagetable *stage2)
+{
+    return (stage2->granule_lg2 == 12 ? 2 : 3) - stage2->start_level;
+}
+
+static uint64_t stage2_granule(const struct pagetable *stage2)
+{
+    return stage2->granule_lg2 == 12   ? CD_TG0_4K
+           : stage2->granule_lg2 == 14 ? CD_TG0_16K
+                                       : CD_TG0_64K;
+}
+
+static void add_stage2(struct ste *ste, uint16_t vmid, const struct pagetable *stage2)
+{
+    ste->dw[2] = field_put(STE2_S2VMID, vmid) | field_put(STE2_S2T0SZ, 64 - stage2->va_bits) |
+                 field_put(STE2_S2SL0, stage2_start(stage2)) |
+                 field_put(STE2_S2IR0, CD_CACHE_WB_RA_WA) |
+                 field_put(STE2_S2OR0, CD_CACHE_WB_RA_WA) | field_put(STE2_S2SH0, CD_SH_INNER) |
+                 field_put(STE2_S2TG, stage2_granule(stage2)) | field_put(STE2_S2PS, CD_IPS_44) |
+                 STE2_S2AA64 | STE2_S2R;
+    ste->dw[3] = (uintptr_t)stage2->root & STE3_S2TTB;
+}
+
+struct ste smmu_ste_make_s2(uint16_t vmid, const struct pagetable *stage2)
+{
+    struct ste ste = {{
+        STE0_V | field_put(STE0_CONFIG, STE_CONFIG_S2),
+        field_put(STE1_SHCFG, STE_SHCFG_INCOMING),
+    }};
+
+    add_stage2(&ste, vmid, stage2);
+    return ste;
+}
+
+struct ste smmu_ste_make_nested(uint64_t cd_ipa, uint16_t vmid, const struct pagetable *stage2)
+{
+    struct ste ste = smmu_ste_make_s1((const volatile struct cd *)cd_ipa);
+
+    ste.dw[0] |= field_put(STE0_CONFIG, STE_CONFIG_NESTED);
+    add_stage2(&ste, vmid, stage2);
+    return ste;
+}
+
 static uint64_t lower_half(const struct pagetable *table)
 {
     if (!table)

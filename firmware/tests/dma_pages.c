@@ -94,7 +94,7 @@ static void test_granule(const struct granule *granule, uint16_t asid)
         return;
     }
     pagetable_init(&table, granule->granule_lg2, granule->va_bits, false);
-    printf("  walks start at level %u\n", pagetable_start_level(&table));
+    printf("  walks start at level %u\n", table.start_level);
     for (unsigned i = 0; i < ARRAY_COUNT(granule->leaves); i++) {
         const struct leaf *leaf = &granule->leaves[i];
         pagetable_map(&table, leaf->iova, leaf->pa, leaf->level, PTE_READ_WRITE);

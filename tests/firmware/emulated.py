@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import qemu_virt
+import setups
 
 from smmu_emu.machine import Machine, RunResult
 
@@ -15,14 +16,21 @@ DIFFERENT_LINES = {
         "  overflow is signalled by GERROR.EVENTQ_ABT_ERR, against the architecture": (
             "  overflow is signalled by EVENTQ_PROD.OVFLG"
         )
-    }
+    },
+    "nested": {
+        "  the last of the start tables side by side is not used, against the architecture": (
+            "  the last of the start tables side by side is used"
+        )
+    },
 }
 """Lines that QEMU prints and the architecture would not, by image: firmware/README.md."""
 
 
-def run(name: str, limit: int = LIMIT) -> tuple[Machine, RunResult]:
-    """Run an image, with what it wants beside it, to its end or the limit."""
-    machine = Machine.virt()
+def run(
+    name: str, limit: int = LIMIT, setup: setups.Setup | None = None
+) -> tuple[Machine, RunResult]:
+    """Run an image on the machine that it wants, or another, to its end or the limit."""
+    machine = (setup or setups.of(name)).machine()
     machine.load(qemu_virt.IMAGES / f"{name}.elf")
     if name in qemu_virt.BESIDE:
         path, address = qemu_virt.BESIDE[name]

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The recorded console texts are what QEMU prints, and none is missing."""
+"""The recorded console texts are what QEMU prints, if it can, and none is missing."""
 
 from __future__ import annotations
 
 import pytest
 import qemu_virt
+import setups
 
 NAMES = sorted(image.stem for image in qemu_virt.IMAGES.glob("*.elf"))
 ENDING = [name for name in NAMES if name not in qemu_virt.NEVER_END]
@@ -15,7 +16,7 @@ def test_every_image_that_ends_has_a_recorded_text() -> None:
     assert recorded == ENDING
 
 
-@pytest.mark.parametrize("name", ENDING)
+@pytest.mark.parametrize("name", [name for name in ENDING if name not in setups.SETUPS])
 def test_image_on_qemu_prints_the_recorded_text(name: str) -> None:
     command, why_not = qemu_virt.find_qemu()
     if not command:

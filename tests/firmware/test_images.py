@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Every image prints here what it printed on QEMU, and ends with the same status."""
+"""Every image prints here what it printed on QEMU, and ends with the same status.
+
+Images that want what QEMU lacks print what was recorded of them here; they judge themselves.
+"""
 
 from __future__ import annotations
 
 import emulated
 import pytest
 import qemu_virt
+import setups
 
 from smmu_emu.cpu.exit import ExitKind
 
@@ -13,14 +17,22 @@ NAMES = sorted(image.stem for image in qemu_virt.IMAGES.glob("*.elf"))
 ENDING = [name for name in NAMES if name not in qemu_virt.NEVER_END]
 
 TOUCHES_NOTHING_UNKNOWN = {
+    "ats",
     "crash",
     "dma_blob",
     "dma_code",
     "dma_pages",
+    "el2_streams",
     "evtq_overflow",
     "hello",
+    "hitless",
+    "httu",
     "irq_faults",
+    "nested",
+    "range_tlbi",
     "semihosting",
+    "stall",
+    "substreams",
     "timer",
     "unmap_tlbi",
 }
@@ -35,6 +47,30 @@ def test_image_prints_the_text_of_qemu(name: str) -> None:
         assert machine.output.decode() == emulated.expected_here(name, text)
         assert result.kind is ExitKind.EXIT
         assert result.status == qemu_virt.STATUS.get(name, 0)
+
+
+@pytest.mark.parametrize("name", sorted(setups.SETUPS))
+def test_image_that_wants_more_than_qemu_has_says_what_is_absent(name: str) -> None:
+    machine, result = emulated.run(name, setup=setups.QEMUS)
+    with machine:
+        assert result.status == setups.ABSENT
+        last = machine.output.decode().splitlines()[-1]
+        assert last.startswith("ABSENT: this image needs ")
+
+
+@pytest.mark.parametrize(
+    ("name", "ids"),
+    [
+        (name, ids)
+        for name, setup in sorted((setups.SETUPS | setups.PORTABLE).items())
+        for ids in setup.also
+    ],
+)
+def test_image_passes_on_other_smmus(name: str, ids: str) -> None:
+    machine, result = emulated.run(name, setup=setups.of(name)._replace(ids=ids))
+    with machine:
+        assert result.status == 0
+        assert machine.output.decode().splitlines()[-1].startswith("PASS (")
 
 
 @pytest.mark.parametrize("name", sorted(TOUCHES_NOTHING_UNKNOWN))
