@@ -103,7 +103,8 @@ def test_first_use_installs_and_later_ones_do_not(tmp_path: Path, command: str, 
     assert fake.log()[-1] == f"{last[command]} --one two words"
     again = fake.run(command)
     assert (again.returncode, again.stderr) == (0, "")
-    assert fake.log() == [last[command]]
+    on_all_cores = " -n auto --dist worksteal" if command == "test" else ""
+    assert fake.log() == [last[command] + on_all_cores]
 
 
 def test_extra_brings_what_every_command_needs(tmp_path: Path) -> None:
