@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from smmu_emu.smmuv3.fault import describe
 from smmu_emu.smmuv3.spec.command import Opcode
 from smmu_emu.smmuv3.spec.event import EventCode
+from smmu_emu.trace.contexts import ContextLog, StreamContext
 from smmu_emu.trace.symbols import NOWHERE, Place, SymbolTable
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ class Recorder:
         self.refused: list[RefusedTransaction] = []
         self.recorded = 0
         self.lost = 0
+        self.contexts = ContextLog(machine.smmu)
         machine.smmu.tap.listen(self._on_fault)
 
     def _on_fault(self, event: FaultEvent) -> None:
@@ -92,6 +94,7 @@ class Recorder:
             image=image,
             result=result,
             dma=dict(sorted(dma.items())),
+            contexts=dict(self.contexts.fetched),
             tlb_hits=machine.smmu.path.hits,
             tlb_misses=machine.smmu.path.misses,
             walks=machine.smmu.stages.walks,
@@ -117,6 +120,7 @@ class Summary(NamedTuple):
     image: Path | None
     result: RunResult
     dma: dict[int, int]
+    contexts: dict[StreamContext, int]
     tlb_hits: int
     tlb_misses: int
     walks: int
@@ -139,6 +143,9 @@ class Summary(NamedTuple):
         yield f"instructions   {result.instructions:,}"
         transactions = ", ".join(f"stream {sid:#x}: {count:,}" for sid, count in self.dma.items())
         yield f"DMA            {transactions or 'none'}"
+        for number, (context, count) in enumerate(self.contexts.items()):
+            again = f" ({count:,} times)" if count > 1 else ""
+            yield f"{'contexts' if number == 0 else '':<15}{context}{again}"
         yield (
             f"TLB            {self.tlb_hits:,} hits, {self.tlb_misses:,} misses, "
             f"{self.walks:,} walks"
@@ -169,6 +176,9 @@ class Summary(NamedTuple):
             },
             "instructions": self.result.instructions,
             "dma": {f"{sid:#x}": count for sid, count in self.dma.items()},
+            "contexts": [
+                context._asdict() | {"fetched": count} for context, count in self.contexts.items()
+            ],
             "tlb": {"hits": self.tlb_hits, "misses": self.tlb_misses, "walks": self.walks},
             "commands": {_name(opcode): count for opcode, count in self.commands.items()},
             "events": {"recorded": self.events_recorded, "not_recorded": self.events_lost},

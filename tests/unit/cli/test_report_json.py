@@ -31,6 +31,7 @@ def test_report_of_a_run_without_dma_is_complete(cli: Cli, tmp_path: Path) -> No
         "image": str(IMAGES / "hello.elf"),
         "exit": {"kind": "exit", "status": 0, "reason": "the guest exited"},
         "dma": {},
+        "contexts": [],
         "tlb": {"hits": 0, "misses": 0, "walks": 0},
         "commands": {},
         "events": {"recorded": 0, "not_recorded": 0},

@@ -56,7 +56,7 @@ def test_nothing_happened() -> None:
 def test_single_transactions_have_no_instruction() -> None:
     bench = Bench()
     bench.refuse(1)
-    assert bench.lines()[5:] == [
+    assert bench.lines()[6:] == [
         "events         1 recorded, 0 not recorded",
         "  F_TRANSLATION stream 0x8 iova 0x0 write stage 1 level 0",
         f"      why: the descriptor at {bench.domain.table.regs.ttbr:#x} is not valid",
@@ -69,8 +69,8 @@ def test_record_that_found_no_room_is_marked() -> None:
     bench = Bench(queue_lg2=1)
     bench.refuse(3)
     lines = bench.lines()
-    assert lines[5] == "events         2 recorded, 1 not recorded"
-    assert [line.endswith("[no record]") for line in lines[6:9]] == [False, False, True]
+    assert lines[6] == "events         2 recorded, 1 not recorded"
+    assert [line.endswith("[no record]") for line in lines[7:10]] == [False, False, True]
 
 
 def test_faults_of_one_reason_share_its_lines() -> None:
@@ -78,7 +78,7 @@ def test_faults_of_one_reason_share_its_lines() -> None:
     bench.refuse(2)
     bench.driver.detach(SID)
     bench.refuse(1)
-    heads = [line.split()[0] for line in bench.lines()[6:]]
+    heads = [line.split()[0] for line in bench.lines()[8:]]
     assert heads == ["F_TRANSLATION", "F_TRANSLATION", "why:", "abort", "why:"]
 
 
@@ -92,8 +92,27 @@ def test_dma_is_counted_by_stream_and_commands_by_name() -> None:
     assert found.dma == {3: 1, 8: 6}
     lines = list(found.lines())
     assert lines[2] == "DMA            stream 0x3: 1, stream 0x8: 6"
-    assert lines[3] == "TLB            4 hits, 2 misses, 2 walks"
-    assert lines[4].startswith("commands       CFGI_STE ")
+    assert lines[4] == "TLB            4 hits, 2 misses, 2 walks"
+    assert lines[5].startswith("commands       CFGI_STE ")
+
+
+def test_contexts_are_told_in_the_order_of_first_use() -> None:
+    bench = Bench()
+    ttbr = bench.domain.table.regs.ttbr
+    bench.refuse(2)
+    bench.driver.detach(SID)
+    bench.refuse(1)
+    bench.driver.attach(SID, bench.domain)
+    bench.refuse(1)
+    stage1 = f"stage 1 ASID {bench.domain.asid}, tables at {ttbr:#x}"
+    assert bench.lines()[3:5] == [
+        f"contexts       stream 0x8: {stage1} (2 times)",
+        "               stream 0x8: aborted",
+    ]
+    assert bench.recorder.summary(RESULT).as_dict()["contexts"] == [
+        {"stream_id": 8, "substream_id": None, "setup": stage1, "fetched": 2},
+        {"stream_id": 8, "substream_id": None, "setup": "aborted", "fetched": 1},
+    ]
 
 
 def test_faults_beyond_the_limit_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,7 +122,7 @@ def test_faults_beyond_the_limit_are_counted(monkeypatch: pytest.MonkeyPatch) ->
     found = bench.recorder.summary(RESULT)
     assert len(found.refused) == 5
     lines = list(found.lines())
-    assert lines[5] == "events         8 recorded, 4 not recorded"
+    assert lines[6] == "events         8 recorded, 4 not recorded"
     assert lines[-1] == "  and 7 more refused transactions, not kept"
     assert found.as_dict()["faults_not_kept"] == 7
 
