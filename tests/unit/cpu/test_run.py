@@ -526,3 +526,53 @@ def test_ram_ends_where_it_ends():
     assert board.core.x(5) == 2
     assert board.core.read("ELR_EL1") == RAM + RAM_SIZE
     assert board.core.read("ESR_EL1") == 0x8600_0010
+
+
+# -- an idle core whose owner decides how time passes
+
+
+def test_owner_of_an_idle_core_is_told_the_deadline_and_says_how_much_time_passed():
+    board = Board(a64.WFI, a64.add(5, 5, 1), STOP)
+    board.clock.after(1000, lambda: board.core.irq.set(True))
+    asked = []
+
+    def idle(deadline: int | None) -> int | None:
+        asked.append((board.clock.now, deadline))
+        return board.clock.now + 300
+
+    board.core.idle = idle
+    board.run()
+    assert board.core.x(5) == 1
+    assert [deadline for _, deadline in asked[:4]] == [1000] * 4
+    assert [now - asked[0][0] for now, _ in asked[:4]] == [0, 300, 600, 900]
+
+
+def test_owner_may_wake_an_idle_core_that_nothing_else_would():
+    board = Board(a64.WFI, a64.add(5, 5, 1), STOP)
+
+    def idle(deadline: int | None) -> int | None:
+        assert deadline is None
+        board.core.irq.set(True)
+        return None
+
+    board.core.idle = idle
+    board.run()
+    assert board.core.x(5) == 1
+
+
+def test_idle_core_is_dead_when_its_owner_says_so():
+    board = Board(a64.WFI, STOP)
+    board.core.idle = lambda deadline: None
+    assert board.run(None).kind is ExitKind.DEADLOCK
+
+
+def test_owner_may_end_the_run_of_an_idle_core():
+    board = Board(a64.WFI, STOP)
+
+    def idle(deadline: int | None) -> int | None:
+        board.core.request_exit("enough", 7)
+        return board.clock.now
+
+    board.core.idle = idle
+    info = board.run(None)
+    assert (info.kind, info.status) == (ExitKind.DEVICE, 7)

@@ -1,0 +1,276 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""``smmu-emu linux``, with a kernel of a few instructions that prompts, echoes and obeys.
+
+It has a kernel's header, prints "# ", echoes what is typed, and knows two keys: q powers off, w
+waits for an interrupt that never comes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import select
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import fdt
+import pytest
+
+from smmu_emu.devices.virtio.disk import Disk, DiskMode
+from tests.unit.cli.conftest import COMMAND, IMAGES, Ended
+from tests.unit.cpu import a64
+
+Cli = Callable[..., Ended]
+
+UART = 0x0900_0000
+
+
+def compare(rn: int, value: int) -> int:
+    """cmp wn, #value"""
+    return 0x7100_001F | value << 10 | rn << 5
+
+
+def branch(condition: int, distance: int) -> int:
+    """b.condition, in instructions; 0 is equal, 1 is not."""
+    return 0x5400_0000 | (distance & 0x7FFFF) << 5 | condition
+
+
+POWER_OFF = [*a64.mov(0, 0x8400_0008), a64.hvc()]
+SHELL: list[int] = a64.mov(1, UART)
+PROMPT = len(SHELL)
+for letter in "# ":
+    SHELL += [*a64.mov(2, ord(letter)), a64.str_w(2, 1)]
+WAIT = len(SHELL)
+SHELL += [
+    a64.ldr_w(3, 1, 0x18),
+    0x3727_FFE3,  # tbnz w3, #4, back to the load: nothing was typed
+    a64.ldr_w(4, 1),
+    a64.str_w(4, 1),
+    compare(4, ord("w")),
+    branch(1, 2),
+    a64.WFI,
+    compare(4, ord("q")),
+]
+SHELL += [branch(0, 4), compare(4, 10)]
+SHELL += [branch(1, WAIT - len(SHELL))]
+SHELL += [a64.b(PROMPT - len(SHELL))]
+SHELL += POWER_OFF
+
+
+@pytest.fixture
+def kernel(tmp_path: Path) -> Path:
+    header = bytearray(a64.code(a64.b(16), a64.NOP) + bytes(56))
+    header[16:24] = (0x10_0000).to_bytes(8, "little")
+    header[56:60] = b"ARM\x64"
+    path = tmp_path / "Image"
+    path.write_bytes(bytes(header) + a64.code(SHELL))
+    return path
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Path:
+    path = tmp_path / "disk.img"
+    path.write_bytes(bytes(1024))
+    return path
+
+
+# -- scripts
+
+
+def test_commands_are_typed_at_the_prompt_and_the_run_ends_at_the_next(
+    cli: Cli, kernel: Path
+) -> None:
+    ended = cli("linux", "--kernel", kernel, "--command", "one", "--command", "last")
+    assert ended.status == 0
+    assert ended.out.startswith("# one\n# last\n# ")
+    assert "end            all commands were executed (status 0)\n" in ended.out
+
+
+def test_command_that_powers_off_ends_with_0(cli: Cli, kernel: Path) -> None:
+    ended = cli("linux", "--kernel", kernel, "--command", "q", "--no-report")
+    assert ended == (0, "# q", "")
+
+
+def test_prompt_can_be_another(cli: Cli, kernel: Path) -> None:
+    ended = cli(
+        "linux", "--kernel", kernel, "--command", "x", "--prompt", "?", "--max-instructions", "1M"
+    )
+    assert ended.status == 124
+    assert ended.out.startswith("# \n\nend")
+
+
+def test_prompt_in_the_echo_of_a_command_is_none(cli: Cli, kernel: Path) -> None:
+    ended = cli("linux", "--kernel", kernel, "--command", "a# b", "--command", "c", "--no-report")
+    assert ended == (0, "# a# b\n# c\n# ", "")
+
+
+def test_scripted_runs_repeat(cli: Cli, kernel: Path) -> None:
+    runs = {cli("linux", "--kernel", kernel, "--command", "x").out for _ in range(2)}
+    assert len(runs) == 1
+
+
+# -- what is handed over
+
+
+def test_dumped_tree_is_what_the_kernel_would_get(
+    cli: Cli, kernel: Path, disk: Path, tmp_path: Path
+) -> None:
+    dumped = tmp_path / "out.dtb"
+    initrd = tmp_path / "initrd"
+    initrd.write_bytes(b"initrd!")
+    options = ("--initrd", initrd, "--append", "quiet", "--disk", f"{disk},ro", "--ram", "64M")
+    assert cli("linux", "--kernel", kernel, *options, "--dumpdtb", dumped) == (0, "", "")
+    tree = fdt.parse_dtb(dumped.read_bytes())
+    assert tree.get_property("bootargs", "/chosen").value == "quiet"
+    assert list(tree.get_property("linux,initrd-end", "/chosen").data) == [0, 0x4200_0007]
+    assert tree.exist_node("/virtio_mmio@a000000")
+    changed = tmp_path / "changed.dtb"
+    tree.set_property("model", "mine")
+    changed.write_bytes(tree.to_dtb(version=17))
+    again = ("linux", "--kernel", kernel, "--dtb", changed, "--dumpdtb", dumped)
+    assert cli(*again) == (0, "", "")
+    assert fdt.parse_dtb(dumped.read_bytes()).get_property("model").value == "mine"
+
+
+@pytest.mark.parametrize("mode", [",ro", ",snapshot", ""])
+def test_disk_modes_are_understood(cli: Cli, kernel: Path, disk: Path, mode: str) -> None:
+    ended = cli("linux", "--kernel", kernel, "--disk", f"{disk}{mode}", "--command", "q")
+    assert ended.status == 0
+    Disk(disk).close()
+
+
+def test_comma_in_a_file_name_is_no_mode(cli: Cli, kernel: Path, tmp_path: Path) -> None:
+    path = tmp_path / "a,b.img"
+    path.write_bytes(bytes(512))
+    assert cli("linux", "--kernel", kernel, "--disk", path, "--command", "q").status == 0
+
+
+# -- bad input
+
+
+def test_bad_input_is_one_line(cli: Cli, kernel: Path, disk: Path, tmp_path: Path) -> None:
+    absent = tmp_path / "absent"
+    odd = tmp_path / "odd"
+    odd.write_bytes(b"x")
+    held = Disk(disk, DiskMode.READ_WRITE)
+    for options, line in [
+        (("--kernel", absent), f"{absent}: no such file"),
+        (("--kernel", IMAGES / "hello.elf"), "is no Linux kernel"),
+        (("--kernel", kernel, "--initrd", absent), f"{absent}: no such file"),
+        (("--kernel", kernel, "--disk", absent), f"disk {absent}: No such file"),
+        (("--kernel", kernel, "--disk", odd), f"disk {odd}: 1 bytes are no whole number"),
+        (("--kernel", kernel, "--disk", disk), f"disk {disk}: in use by another machine"),
+        (("--kernel", kernel, "--dtb", odd), f"{odd} is not a device tree"),
+        (("--kernel", kernel, "--ram", "3M", "--initrd", odd), "is outside RAM"),
+        (("--kernel", kernel, "--ids", "x"), "no ID registers 'x'"),
+    ]:
+        ended = cli("linux", *options)
+        assert ended.status == 123, options
+        assert line in ended.line
+    held.close()
+
+
+# -- keyboards
+
+
+def start(*arguments: object, stdin: int) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [*COMMAND, "linux", *map(str, arguments)],
+        stdin=stdin,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+
+
+def read_until(fd: int, text: bytes) -> bytes:
+    data = b""
+    while text not in data:
+        assert select.select([fd], [], [], 60)[0], f"only {data!r} came"
+        data += os.read(fd, 4096)
+    return data
+
+
+def test_pipe_types_what_it_holds(kernel: Path) -> None:
+    running = start("--kernel", kernel, stdin=subprocess.PIPE)
+    out, _ = running.communicate(b"hi\nq", timeout=60)
+    assert running.returncode == 0
+    assert out.startswith(b"# hi\n# q")
+    assert b"powered off through PSCI" in out
+
+
+def test_end_of_input_leaves_the_guest_to_itself(kernel: Path) -> None:
+    running = start("--kernel", kernel, stdin=subprocess.PIPE)
+    out, _ = running.communicate(b"w", timeout=60)
+    assert running.returncode == 125
+    assert b"waits for an interrupt" in out
+
+
+def test_ctrl_c_ends_an_idle_guest_with_a_report(kernel: Path) -> None:
+    running = start("--kernel", kernel, stdin=subprocess.PIPE)
+    assert running.stdin is not None
+    assert running.stdout is not None
+    running.stdin.write(b"w")
+    running.stdin.flush()
+    read_until(running.stdout.fileno(), b"w")
+    running.send_signal(signal.SIGINT)
+    out, err = running.communicate(timeout=60)
+    assert (running.returncode, err) == (130, b"")
+    assert b"end            interrupted (status 130)\n" in out
+
+
+def at_terminal(kernel: Path, *options: object) -> tuple[int, int]:
+    """The command's process and the other end of its terminal."""
+    pid, fd = pty.fork()
+    if pid == 0:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.execv(COMMAND[0], [*COMMAND, "linux", "--kernel", str(kernel), *map(str, options)])
+    return pid, fd
+
+
+def test_terminal_gives_every_key_to_the_guest_and_ctrl_a_x_ends(
+    kernel: Path, tmp_path: Path
+) -> None:
+    report = tmp_path / "report.json"
+    pid, fd = at_terminal(kernel, "--json", report)
+    read_until(fd, b"# ")
+    os.write(fd, b"a\x03\x01\x01b\n")
+    assert read_until(fd, b"\n# ") == b"a\x03\x01b\n# "  # unchanged, Ctrl-C and Ctrl-A too
+    os.write(fd, b"\x01")
+    os.write(fd, b"x")
+    said = read_until(fd, b"events")
+    assert b"end            ended at the terminal (status 0)\r\n" in said  # itself again
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert json.loads(report.read_text())["exit"]["reason"] == "ended at the terminal"
+
+
+def test_idle_guest_at_a_terminal_costs_no_time(kernel: Path) -> None:
+    pid, fd = at_terminal(kernel)
+    read_until(fd, b"# ")
+    os.write(fd, b"w")
+    read_until(fd, b"w")
+    stat = Path(f"/proc/{pid}/stat")
+    if not stat.exists():
+        pytest.skip("no /proc here")
+
+    def used() -> int:
+        return sum(int(field) for field in stat.read_text().split()[13:15])
+
+    before = used()
+    time.sleep(1)
+    assert used() - before < 0.3 * os.sysconf("SC_CLK_TCK")
+    os.write(fd, b"\x01x")
+    read_until(fd, b"events")
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+def test_termination_ends_with_a_report(kernel: Path) -> None:
+    pid, fd = at_terminal(kernel)
+    read_until(fd, b"# ")
+    os.kill(pid, signal.SIGTERM)
+    assert b"terminated (status 143)" in read_until(fd, b"events")
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 143
