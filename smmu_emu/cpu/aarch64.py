@@ -33,9 +33,10 @@ from smmu_emu.cpu.sysregs import SystemRegisters
 from smmu_emu.cpu.timer import Timer
 from smmu_emu.cpu.traps import Traps
 from smmu_emu.cpu.virtual import VirtualMemory
+from smmu_emu.cpu.watchpoints import Watchpoint, Watchpoints
 from smmu_emu.errors import ConfigurationError, EmulatorError
 from smmu_emu.interrupt import InterruptLine
-from smmu_emu.memory import PhysicalMemory
+from smmu_emu.memory import PAGE, PhysicalMemory
 
 _SCR = 0x501  # NS, HCE, RW
 _HCR = 1 << 31 | 1 << 13 | 1 << 4  # RW, TWI, IMO
@@ -110,6 +111,9 @@ class Aarch64Core:
         self._code = CodeWatch(engine, memory, pace, plans, system.read, system.write)
         host = Semihosting(virtual, clock, console or (lambda _: None), command_line)
         self._breakpoints = Breakpoints(engine, pace, self._state)
+        self._watchpoints = Watchpoints(engine, pace)
+        self.watched: Watchpoint | None = None
+        """What ended the last run, if that was a watchpoint."""
         self._traps = Traps(engine, pace, memory, virtual, self._state, host, self._report)
         memory.code_written = self._code.written
         self._pristine = engine.save()
@@ -212,6 +216,25 @@ class Aarch64Core:
         self._check_stopped()
         self._breakpoints.remove(va)
 
+    def add_watchpoint(self, watchpoint: Watchpoint) -> None:
+        """End runs, with `ExitKind.WATCHPOINT`, after an instruction that accessed these bytes.
+
+        It watches the memory that the virtual address means now. Not while running.
+
+        Raises: ConfigurationError where that is not RAM of one page.
+        """
+        self._check_stopped()
+        _, va, size = watchpoint
+        pa = self._virtual.translate(va)
+        if not 0 < size <= PAGE - va % PAGE or pa is None or not self._memory.find_ram(pa, size):
+            raise ConfigurationError(f"cannot watch {size} bytes at {va:#x}: no RAM of one page")
+        self._watchpoints.add(watchpoint, pa)
+
+    def remove_watchpoint(self, watchpoint: Watchpoint) -> None:
+        """Take a watchpoint away; harmless if there is none. Not while running."""
+        self._check_stopped()
+        self._watchpoints.remove(watchpoint)
+
     # -- running
 
     def reset(self, entry: int, *, el: int = 1, x0: int = 0) -> None:
@@ -254,6 +277,7 @@ class Aarch64Core:
         last = None if max_instructions is None else pace.instructions + max_instructions
         breakpoints = self._breakpoints
         breakpoints.before_run()
+        self.watched = None
         while True:
             clock.advance(clock.now)
             if state.ending is not None:
@@ -273,8 +297,8 @@ class Aarch64Core:
                 self._drive_irq(self.irq.level)
             self._code.settle()
             self._traps.after_slice(pace.slice(left))
-            if breakpoints.reached is not None:
-                state.end(ExitKind.BREAKPOINT, f"breakpoint at {breakpoints.take_reached():#x}")
+            if breakpoints.reached is not None or self._watchpoints.hit is not None:
+                self._end_for_debugger()
             if self._code.misaligned_pc:
                 self._code.misaligned_pc = False
                 self._traps.pc_alignment_fault()
@@ -284,6 +308,15 @@ class Aarch64Core:
     def _check_stopped(self) -> None:
         if self._pace.running:
             raise EmulatorError("the core is running: a device can only request_exit()")
+
+    def _end_for_debugger(self) -> None:
+        reached, self.watched = self._breakpoints.take_reached(), self._watchpoints.take_hit()
+        if reached is not None:
+            self._state.end(ExitKind.BREAKPOINT, f"breakpoint at {reached:#x}")
+        if self.watched is not None:
+            kind, va, size = self.watched
+            reason = f"{kind.value} of a watched {size} bytes at {va:#x}"
+            self._state.end(ExitKind.WATCHPOINT, reason)
 
     def _drive_irq(self, level: bool) -> None:
         self._irq_in_engine = level

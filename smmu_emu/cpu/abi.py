@@ -24,6 +24,7 @@ PROT_READ, PROT_WRITE, PROT_EXEC, PROT_ALL = 1, 2, 4, 7
 MmioRead = CFUNCTYPE(c_uint64, c_void_p, c_uint64, c_uint, c_void_p)
 MmioWrite = CFUNCTYPE(None, c_void_p, c_uint64, c_uint, c_uint64, c_void_p)
 InstructionBegins = CFUNCTYPE(None, c_void_p, c_uint64, c_uint32, c_void_p)
+MemoryAccessed = CFUNCTYPE(None, c_void_p, c_int, c_uint64, c_int, c_int64, c_void_p)
 InvalidMemory = CFUNCTYPE(ctypes.c_bool, c_void_p, c_int, c_uint64, c_int, c_int64, c_void_p)
 
 

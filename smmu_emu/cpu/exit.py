@@ -24,6 +24,8 @@ class ExitKind(Enum):
     """The core can make no progress, for example faults again and again in its own vectors."""
     BREAKPOINT = "breakpoint"
     """The next instruction has a breakpoint of `Aarch64Core.add_breakpoint`; `run` goes on."""
+    WATCHPOINT = "watchpoint"
+    """The last instruction accessed what `Aarch64Core.add_watchpoint` watches; `run` goes on."""
     DEVICE = "device"
     """A device or a test called `Aarch64Core.request_exit`."""
 

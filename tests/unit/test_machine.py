@@ -81,7 +81,12 @@ def test_end_of_a_run_has_a_kind_and_a_status(
 def test_statuses_of_the_emulator_are_distinct_and_beyond_common_ones() -> None:
     own = [EXIT_STATUS[kind] for kind in EXIT_STATUS if kind is not ExitKind.POWER_OFF]
     assert sorted(own) == [124, 125, 126, 127]
-    assert set(ExitKind) - set(EXIT_STATUS) == {ExitKind.EXIT, ExitKind.BREAKPOINT, ExitKind.DEVICE}
+    assert set(ExitKind) - set(EXIT_STATUS) == {
+        ExitKind.EXIT,
+        ExitKind.BREAKPOINT,
+        ExitKind.WATCHPOINT,
+        ExitKind.DEVICE,
+    }
 
 
 def test_instructions_are_counted() -> None:
