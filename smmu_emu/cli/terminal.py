@@ -24,8 +24,10 @@ if TYPE_CHECKING:
     from smmu_emu.machine import Machine, RunResult
 
 _ESCAPE = 0x01
-_SLICE = 3_000_000
-"""Instructions between two looks at the keyboard: some hundredths of a second."""
+_SLICES = 10_000, 5_000_000
+"""Instructions between two looks at the keyboard, at least and at most."""
+_LOOK = 0.03
+"""Seconds between two looks; a guest that polls a device is a hundred times slower than others."""
 _NAP = 0.1
 """Seconds that an idle guest sleeps at most before signals are looked at."""
 TERMINATED = 143
@@ -67,10 +69,14 @@ class Keyboard:
         from smmu_emu.cpu.exit import ExitKind
 
         left = max_instructions
+        least, most = _SLICES
+        pace = least
         while True:
-            count = _SLICE if left is None else min(left, _SLICE)
-            before = self.machine.core.instructions
+            count = pace if left is None else min(left, pace)
+            before, begun = self.machine.core.instructions, time.monotonic()
             result = self.machine.run(count)
+            took = max(time.monotonic() - begun, 1e-6)
+            pace = min(max(least, int(pace * min(_LOOK / took, 4))), most)
             if result.kind is not ExitKind.MAX_INSTRUCTIONS:
                 return result
             if left is not None:
