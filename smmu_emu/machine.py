@@ -178,8 +178,7 @@ class Machine:
     @property
     def dma_ports(self) -> list[DmaPort]:
         """The ports of all DMA masters: of PCI functions, and those that `dma` gave out."""
-        functions = self.board.pcie.functions
-        built = [functions[rid].dma for rid in sorted(functions)]
+        built = [function.dma for function in self.board.pcie.everything]
         built += [transport.device.dma for transport in self.board.virtio]
         return built + list(self._dma.values())
 

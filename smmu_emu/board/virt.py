@@ -77,6 +77,9 @@ VIRTIO_STREAM = 0xFF00
 """StreamID of the first virtio transport. PCI bus 0xff, whose requester IDs these are, is then not
 to be had."""
 
+ROOT_BUS, ROOT_PORT = "pcie.0", "pcie-root-port"
+"""Names of the root bus, and of the device that makes another one, as on QEMU's command line."""
+
 HOST_BRIDGE = (0x1B36, 0x0008, 0x060000)
 
 
@@ -93,10 +96,17 @@ def _edu(report: Report) -> Function:
     return Edu(report)
 
 
+def _root_port(report: Report) -> Function:
+    from smmu_emu.devices.pcie_bridge import RootPort
+
+    return RootPort(report)
+
+
 _PCI_DEVICES: dict[str, Callable[[Report], Function]] = {
     "iommu-testdev": IommuTestdev,
     "dma-engine": _dma_engine,
     "edu": _edu,
+    ROOT_PORT: _root_port,
 }
 
 
@@ -104,7 +114,8 @@ class VirtBoard:
     """The board without its core: memory map, devices, wires.
 
     ``pci`` names PCI devices as "iommu-testdev" (the next free place of bus 0) or
-    "iommu-testdev@00:03.0"; properties follow, as in "edu@00:04.0,dma_mask=0xffffffff". Each of
+    "iommu-testdev@00:03.0"; properties follow, as in "edu@00:04.0,dma_mask=0xffffffff". Behind
+    "pcie-root-port,id=rp0" goes "edu,bus=rp0". Each of
     ``disks`` is a virtio-blk on a virtio-mmio transport. ``pmcg`` gives the SMMU a counter group.
 
     Raises: ConfigurationError for what cannot be.
@@ -215,32 +226,54 @@ class VirtBoard:
     def _add_functions(self, pci: Iterable[str]) -> None:
         vendor, device, class_code = HOST_BRIDGE
         self.pcie.add(Function(vendor, device, class_code, name="host bridge"), "00:00.0")
+        buses: dict[str, Function | None] = {ROOT_BUS: None}
         for text in pci:
-            head, *properties = text.split(",")
-            name, _, address = head.partition("@")
-            if name not in _PCI_DEVICES:
-                raise ConfigurationError(
-                    f"no PCI device {name!r}: there is {', '.join(sorted(_PCI_DEVICES))}"
-                )
-            function = self.add_function(_PCI_DEVICES[name], address or None)
-            for one in properties:
-                function.set_property(*one.partition("=")[::2])
+            self._add_named(text, buses)
+
+    def _add_named(self, text: str, buses: dict[str, Function | None]) -> None:
+        """Add what ``text`` describes; ``buses`` are the bridges by their ``id``."""
+        head, *rest = text.split(",")
+        name, _, address = head.partition("@")
+        if name not in _PCI_DEVICES:
+            raise ConfigurationError(
+                f"no PCI device {name!r}: there is {', '.join(sorted(_PCI_DEVICES))}"
+            )
+        properties = dict(one.partition("=")[::2] for one in rest)
+        bus, identity = properties.pop("bus", ROOT_BUS), properties.pop("id", None)
+        if bus not in buses:
+            raise ConfigurationError(f"{text}: no bus {bus!r}: there is {', '.join(buses)}")
+        if name == ROOT_PORT and bus != ROOT_BUS:
+            raise ConfigurationError(f"{text}: root ports are on the root bus")
+        slot = properties.pop("addr", "")
+        address = address or (slot if "." in slot or not slot else f"{slot}.0")
+        function = self.add_function(_PCI_DEVICES[name], address or None, buses[bus])
+        for key, value in properties.items():
+            function.set_property(key, value)
+        if name == ROOT_PORT and identity is not None:
+            if identity in buses:
+                raise ConfigurationError(f"{text}: there is a bus {identity!r} already")
+            buses[identity] = function
 
     def add_function(
-        self, make: Callable[[Report], Function], address: str | None = None
+        self,
+        make: Callable[[Report], Function],
+        address: str | None = None,
+        bridge: Function | None = None,
     ) -> Function:
-        """Make a PCI function, which reports through its argument, and put it in a place.
+        """Make a PCI function, which reports through its argument, and put it in a place, behind
+        ``bridge`` if there is one.
 
         Raises: ConfigurationError if there is no such place, or it is taken.
         """
-        place = self.pcie.free_address() if address is None else parse_address(address)
+        if address is not None:
+            parse_address(address)
         made: Function = make(lambda offset, kind: self._report(made, offset, kind))
-        self.pcie.add(made, format_address(place))
+        self.pcie.add(made, address, bridge)
         return made
 
     def _report(self, function: Function, offset: int, kind: str) -> None:
         bar: Bar = function.bars[0]
-        where = f"{function.name}@{format_address(function.requester_id)}"
+        where = f"{function.name}@{function.place}"
         self._reporter.report(where, function.bar_address(bar) + offset, kind)
 
     def reset(self) -> None:

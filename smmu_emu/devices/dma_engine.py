@@ -135,12 +135,15 @@ class DmaEngine(Function):
         self._working = False
 
     def connect(self, requester_id: int, dma: DmaPort, changed: Callable[[], None]) -> None:
-        """Take a place on a host; behind a unit that serves ATS, become an endpoint of it."""
+        """Take a place on a host; if its unit serves ATS, become an endpoint of that.
+
+        Not behind a bridge, where requester IDs change.
+        """
         super().connect(requester_id, dma, changed)
         unit = dma.translator
         agent: TranslationAgent | None = getattr(unit, "ats", None)
         clock: Clock | None = getattr(unit, "clock", None)
-        if agent is None or clock is None:
+        if agent is None or clock is None or self.upstream is not None:
             return
         memory, name = dma.memory.memory, f"{self.name} translated"
         endpoint = AtsEndpoint(memory, agent, requester_id, clock, translator=unit, name=name)

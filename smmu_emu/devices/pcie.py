@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A generic PCIe host: ECAM, functions with type 0 headers, and the windows their BARs decode in.
+"""A generic PCIe host: ECAM, functions, and the windows of memory space their BARs decode in.
 
-Spec: PCI Local Bus 3.0 chapter 6 (configuration space), PCI Express 4.0 7.2.2 (ECAM). As in QEMU's
-virt, functions sit on a root bus without bridges: bus 0, and here any other bus too, so that large
-requester IDs can be had. They have the capabilities that they add, and no extended configuration
-space: those reads give all ones, as reads of absent functions do. Interrupt pins are wired to four
-lines of the host, turned by one pin a device (PCI-to-PCI Bridge 1.2, 9.1). Left out: I/O space,
-bridges, expansion ROMs.
+Spec: PCI Local Bus 3.0 chapter 6 (configuration space), PCI Express 4.0 7.2.2 (ECAM). Functions sit
+on the root bus 0, behind root ports (`smmu_emu.devices.pcie_bridge`), or, for large requester IDs
+without enumeration, on any other bus as if that were part of the root. They have the capabilities
+that they add, and no extended configuration space: those reads give all ones, as reads of absent
+functions do. Interrupt pins are wired to four lines of the host, turned by one pin a device
+(PCI-to-PCI Bridge 1.2, 9.1). Left out: I/O space, expansion ROMs.
 """
 
 from __future__ import annotations
@@ -104,8 +104,14 @@ class Part(Protocol):
 class Function:
     """One PCI function: configuration space, BARs, and the requester ID once it has a place.
 
-    ``requester_id`` is ``bus << 8 | device << 3 | function``: the StreamID of its DMA.
+    ``requester_id`` is ``bus << 8 | device << 3 | function``: the StreamID of its DMA. ``behind``
+    are the functions on its secondary bus, by device and function, if it is a bridge, and
+    ``upstream`` is the bridge that it is behind itself.
     """
+
+    header = HEADER
+    secondary_bus = 0
+    """Number of the bus that a bridge leads to, 0 for none."""
 
     def __init__(
         self,
@@ -119,6 +125,8 @@ class Function:
     ) -> None:
         self.name = name
         self.requester_id = 0
+        self.upstream: Function | None = None
+        self.behind: dict[int, Function] = {}
         self.bars: tuple[Bar, ...] = ()
         self._parts: list[Part] = []
         self._dma: DmaPort | None = None
@@ -126,15 +134,16 @@ class Function:
         self.clock = Clock()
         self._reset_values = bytearray(HEADER_SIZE)
         self._writable = bytearray(HEADER_SIZE)
-        for field in HEADER.values():
+        for field in self.header.values():
             _put(self._writable, field.offset, field.size, field.writable)
         for bar in bars:
             self.add_bar(bar)
         self.preset("VENDOR_ID", vendor_id)
         self.preset("DEVICE_ID", device_id)
         self.preset("CLASS_CODE", class_code)
-        self.preset("SUBSYSTEM_VENDOR_ID", subsystem[0])
-        self.preset("SUBSYSTEM_ID", subsystem[1])
+        if "SUBSYSTEM_ID" in self.header:
+            self.preset("SUBSYSTEM_VENDOR_ID", subsystem[0])
+            self.preset("SUBSYSTEM_ID", subsystem[1])
         self.space = bytearray(self._reset_values)
 
     def add_bar(self, bar: Bar) -> None:
@@ -153,7 +162,7 @@ class Function:
 
     def preset(self, name: str, value: int) -> None:
         """Give a register of the header the value that it has after reset, and now."""
-        field = HEADER[name]
+        field = self.header[name]
         _put(self._reset_values, field.offset, field.size, value)
         self.space = bytearray(self._reset_values)
 
@@ -192,7 +201,7 @@ class Function:
 
     def get(self, name: str) -> int:
         """A register of the header."""
-        field = HEADER[name]
+        field = self.header[name]
         return int.from_bytes(self.space[field.offset : field.offset + field.size], "little")
 
     @property
@@ -205,16 +214,34 @@ class Function:
             raise ConfigurationError(f"{self.name} is on no PCIe host yet: add it to one")
         return self._dma
 
+    @property
+    def place(self) -> str:
+        """Where it sits: "00:01.0", or "00:02.0/0.0" behind a root port."""
+        if self.upstream is None:
+            return format_address(self.requester_id)
+        return f"{self.upstream.place}/{self.requester_id >> 3 & 31:x}.{self.requester_id & 7}"
+
     def connect(self, requester_id: int, dma: DmaPort, changed: Callable[[], None]) -> None:
         """Take a place on a host, which wants to hear of changes to BARs and command register."""
         self.requester_id = requester_id
         self._dma = dma
         self.changed = changed
 
+    def renumber(self, requester_id: int) -> None:
+        """Software gave the bus another number."""
+        self.requester_id = requester_id
+        self.dma.stream_id = requester_id
+
+    def forwards(self, first: int, end: int) -> bool:
+        """Whether accesses to these addresses, up to ``end``, reach the functions behind it."""
+        return False
+
     @property
     def bus_master(self) -> bool:
-        """Whether software lets this function start transactions."""
-        return bool(self.get("COMMAND") & COMMAND.mask("BUS_MASTER"))
+        """Whether software lets this function start transactions, and its bridge pass them on."""
+        if not self.get("COMMAND") & COMMAND.mask("BUS_MASTER"):
+            return False
+        return self.upstream is None or self.upstream.bus_master
 
     def set_interrupt(self, level: bool) -> None:
         """Ask for an interrupt at the function's pin, or no more. Spec: PCI 3.0 2.2.6."""
@@ -231,7 +258,8 @@ class Function:
         asked = self.get("STATUS") & STATUS.mask("INTERRUPT")
         if not pin or not asked or self.get("COMMAND") & COMMAND.mask("INTERRUPT_DISABLE"):
             return None
-        return (pin - 1 + (self.requester_id >> 3)) % PINS
+        bridge = 0 if self.upstream is None else self.upstream.requester_id >> 3
+        return (pin - 1 + (self.requester_id >> 3) + bridge) % PINS
 
     def config_read(self, offset: int, size: int) -> int:
         """A read of configuration space."""
@@ -252,9 +280,11 @@ class Function:
         if not self.get("COMMAND") & COMMAND.mask("MEMORY_SPACE"):
             return []
         bases = map(self.bar_address, self.bars)
-        return [
+        spans = [
             (base, base + bar.size, bar.device) for base, bar in zip(bases, self.bars, strict=True)
         ]
+        bridge = self.upstream
+        return [s for s in spans if bridge is None or bridge.forwards(s[0], s[1])]
 
     def bar_address(self, bar: Bar) -> int:
         """Where in memory space software put this BAR, whether it is decoded or not."""
@@ -269,7 +299,8 @@ class PcieHost:
     """The functions of one host. `ecam` and `aperture` are what the memory map holds.
 
     DMA of its functions goes to ``memory`` through ``translator``; their requester IDs are its
-    StreamIDs. ``interrupts`` are the four lines that interrupt pins are wired to.
+    StreamIDs. ``interrupts`` are the four lines that interrupt pins are wired to. ``functions`` are
+    those that configuration accesses reach now, by requester ID; `everything` is all there are.
     """
 
     def __init__(
@@ -279,6 +310,7 @@ class PcieHost:
         self._translator = translator
         self._clock = Clock() if clock is None else clock
         self.functions: dict[int, Function] = {}
+        self._root: dict[int, Function] = {}
         self.interrupts = tuple(InterruptLine(f"pcie.{number}") for number in range(PINS))
         self._spans: list[tuple[int, int, MmioDevice]] = []
         self.ecam = Ecam(self)
@@ -287,30 +319,50 @@ class PcieHost:
         """The window of memory space at CPU and PCI address ``base``."""
         return Aperture(self, base, report)
 
-    def add(self, function: Function, address: str | None = None) -> None:
+    def add(
+        self, function: Function, address: str | None = None, bridge: Function | None = None
+    ) -> None:
         """Put a function at ``address`` ("00:02.0"), or at the first free device of bus 0.
+
+        Behind a ``bridge``, which is a root port, there is device 0 alone ("0.0").
 
         Raises: ConfigurationError for an address that is none, taken, or impossible.
         """
-        requester_id = self.free_address() if address is None else parse_address(address)
-        place = format_address(requester_id)
-        if requester_id in self.functions:
-            raise ConfigurationError(f"PCI {place} is taken by {self.functions[requester_id].name}")
+        if bridge is None:
+            requester_id = self.free_address() if address is None else parse_address(address)
+            bus, place = self._root, format_address(requester_id)
+        else:
+            requester_id = 0 if address is None else parse_address(address)
+            bus, place = bridge.behind, f"{address or '0.0'} behind {bridge.name}"
+            if requester_id > 7:
+                raise ConfigurationError(f"PCI {place}: a root port leads to device 0 alone")
+        if requester_id in bus:
+            raise ConfigurationError(f"PCI {place} is taken by {bus[requester_id].name}")
         first = requester_id & ~7
         if requester_id != first:
-            if first not in self.functions:
+            if first not in bus:
                 raise ConfigurationError(f"PCI {place} needs a function {format_address(first)}")
-            self.functions[first].preset("HEADER_TYPE", MULTIFUNCTION)
-            function.preset("HEADER_TYPE", MULTIFUNCTION)
+            for one in (bus[first], function):
+                one.preset("HEADER_TYPE", one.get("HEADER_TYPE") | MULTIFUNCTION)
         dma = DmaPort(self._memory, self._translator, requester_id, function.name)
         function.clock = self._clock
+        function.upstream = bridge
         function.connect(requester_id, dma, self._changed)
-        self.functions[requester_id] = function
+        bus[requester_id] = function
         self._remap()
+
+    @property
+    def everything(self) -> list[Function]:
+        """All functions: those of root buses in the order of their addresses, each followed by
+        those behind it."""
+        found = []
+        for _, function in sorted(self._root.items()):
+            found += [function, *function.behind.values()]
+        return found
 
     def reset(self) -> None:
         """Power-on state of every function."""
-        for function in self.functions.values():
+        for function in self.everything:
             function.reset()
 
     def find(self, address: int, size: int) -> tuple[MmioDevice, int] | None:
@@ -321,17 +373,25 @@ class PcieHost:
         return None
 
     def by_name(self) -> dict[str, Function]:
-        """Functions by names such as "iommu-testdev@00:01.0"."""
-        return {f"{f.name}@{format_address(rid)}": f for rid, f in sorted(self.functions.items())}
+        """Functions by names such as "edu@00:01.0", or "edu@00:02.0/0.0" behind a root port."""
+        return {f"{f.name}@{f.place}": f for f in self.everything}
 
     def _changed(self) -> None:
         self._remap()
-        driven = {function.interrupt_line for function in self.functions.values()}
+        driven = {function.interrupt_line for function in self.everything}
         for number, line in enumerate(self.interrupts):
             line.set(number in driven)
 
     def _remap(self) -> None:
-        functions = self.functions
+        """Number the buses, and find out who decodes what, as configuration space says now."""
+        found = {}
+        for port in self._root.values():
+            bus = port.secondary_bus
+            for place, function in port.behind.items():
+                function.renumber(bus << 8 | place)
+                if bus:
+                    found[bus << 8 | place] = function
+        self.functions = functions = found | self._root
         self._spans = [span for rid in sorted(functions) for span in functions[rid].decoded()]
 
     def free_address(self) -> int:
@@ -340,7 +400,7 @@ class PcieHost:
         Raises: ConfigurationError if there is none.
         """
         for device in range(32):
-            if device << 3 not in self.functions:
+            if device << 3 not in self._root:
                 return device << 3
         raise ConfigurationError("all 32 devices of PCI bus 0 are taken; name another bus")
 

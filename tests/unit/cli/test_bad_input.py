@@ -204,7 +204,7 @@ def test_preset_that_does_not_exist(cli: Cli) -> None:
 
 def test_device_that_does_not_exist(cli: Cli) -> None:
     line = _line(cli, HELLO, "--device", "e1000")
-    assert line == "no PCI device 'e1000': there is dma-engine, edu, iommu-testdev"
+    assert line.startswith("no PCI device 'e1000': there is dma-engine, edu, iommu-testdev")
 
 
 def test_two_devices_at_one_place(cli: Cli) -> None:
