@@ -18,6 +18,8 @@ from typing import NamedTuple, Protocol
 from smmu_emu.qtest import LONGEST_LINE
 
 CHUNK = 1 << 16
+TOO_LONG = "(a line that is too long)"
+"""What stands for such a line: no session knows a command of that name."""
 
 
 class Session(Protocol):
@@ -42,7 +44,7 @@ class Channel:
         self._target = target
         self._queued: list[str] = []
         self._rest = bytearray()
-        self._skipping = False
+        self._too_long = False
 
     def send(self, line: str) -> None:
         """Queue a line for the client."""
@@ -68,23 +70,19 @@ class Channel:
             self.open = False
             return []
         self._rest += data
-        if b"\n" not in data:
-            self._bound()
-            return []
-        *lines, rest = self._rest.split(b"\n")
-        self._rest = rest
-        if self._skipping:
-            self._skipping = False
-            del lines[0]
-        return [line.decode("ascii", "backslashreplace") for line in lines]
-
-    def _bound(self) -> None:
-        """Of a line that is longer than any command, only that it was too long is kept."""
-        if len(self._rest) > LONGEST_LINE:
-            if not self._skipping:
-                self.send(f"FAIL a line of more than {LONGEST_LINE} bytes")
+        *lines, self._rest = self._rest.split(b"\n") if b"\n" in data else [self._rest]
+        kept = [self._bounded(line) for line in lines]
+        if len(self._rest) > LONGEST_LINE:  # it goes on: forget it, and what will come of it
             self._rest.clear()
-            self._skipping = True
+            self._too_long = True
+        return kept
+
+    def _bounded(self, line: bytearray) -> str:
+        """A line as text; of one that is longer than any command, only that it was too long."""
+        if self._too_long or len(line) > LONGEST_LINE:
+            self._too_long = False
+            return TOO_LONG
+        return line.decode("ascii", "backslashreplace")
 
 
 class Client(NamedTuple):

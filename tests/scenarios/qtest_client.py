@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
@@ -55,26 +54,15 @@ class QtestClient:
         taken, self.interrupts = self.interrupts, []
         return taken
 
-    def close(self) -> int:
-        """Go away; the status with which the server ends."""
+    def hang_up(self) -> int:
+        """Close our end; the status with which the server ends then."""
         assert self._process.stdin is not None
-        assert self._process.stdout is not None
         self._process.stdin.close()
-        try:
-            return self._process.wait(10)
-        finally:
-            self._process.kill()
-            self._process.wait()
-            self._process.stdout.close()
+        return self._process.wait(10)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
-
-
-def lines_of(descriptor: int) -> list[str]:
-    """What is to be read from a file descriptor until its end, by lines."""
-    with os.fdopen(descriptor, "rb") as file:
-        return file.read().decode().splitlines()
+        with self._process:  # which waits, and closes the pipes
+            self._process.kill()
