@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The commands of GDB's remote serial protocol, for one AArch64 core: one thread, all-stop.
 
-Software and hardware breakpoints are the same here, and never written into memory. What is not
-known is answered by an empty packet, what is malformed or refused by ``E`` and a number.
+Software and hardware breakpoints are the same here, and never written into memory. A watchpoint is
+told after the access; GDB, which expects AArch64 to tell before, steps once more. What is not known
+is answered by an empty packet, what is malformed or refused by ``E`` and a number.
 
 Reference: "Debugging with GDB", appendix E (Packets, Stop Reply Packets, General Query Packets).
-Left out: watchpoints (GDB steps instead), reverse execution, files, several processes.
+Left out: reverse execution, files, several processes.
 """
 
 from __future__ import annotations
@@ -14,15 +15,17 @@ import re
 from collections.abc import Callable
 from enum import Enum, auto
 
+from smmu_emu.cpu.watchpoints import WatchKind
 from smmu_emu.debug import registers
 from smmu_emu.debug.monitor import Monitor
 from smmu_emu.debug.packets import INTERRUPT, MAX_PACKET, Connection, escape, unescape
 from smmu_emu.debug.registers import REGISTERS
-from smmu_emu.debug.target import Target
+from smmu_emu.debug.target import WATCH_KINDS, Target
 
 SIGINT, SIGTRAP, SIGSEGV = 2, 5, 11
 """Signal numbers as GDB counts them."""
 
+_WATCH_NAMES = {WatchKind.WRITE: b"watch", WatchKind.READ: b"rwatch", WatchKind.ACCESS: b"awatch"}
 _OK = b"OK"
 _MALFORMED, _NO_MEMORY, _INVALID = b"E01", b"E0e", b"E16"
 _PIECE = MAX_PACKET // 2 - 16
@@ -133,7 +136,11 @@ class Session:
     # -- running
 
     def _stop_reply(self) -> bytes:
-        return b"T%02xthread:1;" % self._signal
+        watched = self._target.core.watched
+        if watched is None or self._signal != SIGTRAP:
+            return b"T%02xthread:1;" % self._signal
+        name = _WATCH_NAMES[watched.kind]
+        return b"T%02x%s:%x;thread:1;" % (self._signal, name, watched.va)
 
     def _resume(self, address: bytes, *, step: bool) -> None:
         if address:
@@ -224,16 +231,23 @@ class Session:
     # -- breakpoints
 
     def _insert(self, rest: bytes) -> bytes:
-        if rest[:1] not in (b"0", b"1"):
+        kind, address, size = _numbers(rest.partition(b";")[0], 3)
+        if kind in WATCH_KINDS:
+            done = self._target.add_watchpoint(kind, address, size)
+        elif kind in (0, 1):
+            done = self._target.add_breakpoint(kind, address)
+        else:
             return b""
-        kind, address, _ = _numbers(rest.partition(b";")[0], 3)
-        return _OK if self._target.add_breakpoint(kind, address) else _INVALID
+        return _OK if done else _INVALID
 
     def _remove(self, rest: bytes) -> bytes:
-        if rest[:1] not in (b"0", b"1"):
+        kind, address, size = _numbers(rest, 3)
+        if kind in WATCH_KINDS:
+            self._target.remove_watchpoint(kind, address, size)
+        elif kind in (0, 1):
+            self._target.remove_breakpoint(kind, address)
+        else:
             return b""
-        kind, address, _ = _numbers(rest, 3)
-        self._target.remove_breakpoint(kind, address)
         return _OK
 
     # -- queries

@@ -29,6 +29,7 @@ _NAP = 0.2
 """Seconds between two looks at Ctrl-C while nothing runs."""
 KILLED = 130
 """Exit status of a run that the debugger killed."""
+_STOPS = frozenset((ExitKind.BREAKPOINT, ExitKind.WATCHPOINT))
 _STUCK = frozenset((ExitKind.DEADLOCK, ExitKind.LOCKUP))
 
 
@@ -133,7 +134,7 @@ class DebugServer:
             if stepping:
                 self._stop(SIGTRAP)
             return None
-        if result.kind is ExitKind.BREAKPOINT and session is not None:
+        if result.kind in _STOPS and session is not None:
             self._stop(SIGTRAP)
             return None
         if result.kind in _STUCK and session is not None:

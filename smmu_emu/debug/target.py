@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A machine as a debugger handles it: memory by virtual address, and breakpoints.
+"""A machine as a debugger handles it: memory by virtual address, breakpoints, watchpoints.
 
 Memory is RAM as the core sees it at its present exception level. Device registers are refused:
 reading one may acknowledge an interrupt or take a byte from a FIFO, and the guest would notice.
@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from smmu_emu.cpu.watchpoints import WatchKind, Watchpoint
+from smmu_emu.errors import ConfigurationError
 from smmu_emu.memory import PAGE
 
 if TYPE_CHECKING:
@@ -16,6 +18,10 @@ if TYPE_CHECKING:
     from smmu_emu.machine import Machine
 
 MAX_BREAKPOINTS = 1000
+MAX_WATCHPOINTS = 16
+"""Each of them makes every access to memory slower."""
+WATCH_KINDS = {2: WatchKind.WRITE, 3: WatchKind.READ, 4: WatchKind.ACCESS}
+"""By the types of GDB's Z packets."""
 _TOP = 1 << 64
 
 
@@ -25,6 +31,7 @@ class Target:
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
         self._breakpoints: set[tuple[int, int]] = set()
+        self._watchpoints: set[Watchpoint] = set()
 
     @property
     def core(self) -> Aarch64Core:
@@ -63,7 +70,28 @@ class Target:
         if not any(address == va for _, address in self._breakpoints):
             self.core.remove_breakpoint(va)
 
+    def add_watchpoint(self, kind: int, va: int, size: int) -> bool:
+        """A watchpoint of GDB's type 2, 3 or 4; False where none can be, or if there are many."""
+        watchpoint = Watchpoint(WATCH_KINDS[kind], va, size)
+        if len(self._watchpoints) >= MAX_WATCHPOINTS:
+            return False
+        try:
+            self.core.add_watchpoint(watchpoint)
+        except ConfigurationError:
+            return False
+        self._watchpoints.add(watchpoint)
+        return True
+
+    def remove_watchpoint(self, kind: int, va: int, size: int) -> None:
+        """Harmless if there is none."""
+        watchpoint = Watchpoint(WATCH_KINDS[kind], va, size)
+        self._watchpoints.discard(watchpoint)
+        self.core.remove_watchpoint(watchpoint)
+
     def release(self) -> None:
-        """Take away all breakpoints: the debugger leaves."""
+        """Take away all breakpoints and watchpoints: the debugger leaves."""
+        for watchpoint in self._watchpoints:
+            self.core.remove_watchpoint(watchpoint)
+        self._watchpoints.clear()
         for kind, va in list(self._breakpoints):
             self.remove_breakpoint(kind, va)

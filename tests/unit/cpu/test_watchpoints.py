@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from smmu_emu.cpu.exit import ExitKind
-from smmu_emu.cpu.watchpoints import Watchpoint, WatchKind
+from smmu_emu.cpu.watchpoints import WatchKind, Watchpoint
 from smmu_emu.errors import ConfigurationError
 from tests.unit.cpu import a64
 from tests.unit.cpu.core_helpers import DEVICE, RAM, STOP, Board
