@@ -77,6 +77,8 @@ class DebugServer:
     def _serve(self, left: int | None) -> RunResult:
         budget = left
         while True:
+            if self._asked_to_end is not None:
+                return self._over(self._result(*self._asked_to_end))
             result = self._talk()
             if result is not None:
                 return result
@@ -113,9 +115,6 @@ class DebugServer:
         elif session.leave is Leave.KILL:
             self._part("the debugger ended the run")
             return self._result("killed by the debugger", KILLED)
-        elif self._asked_to_end is not None:
-            session.stopped = False  # it hears of the end
-            return self._over(self._result(*self._asked_to_end))
         return None
 
     def _result(self, reason: str, status: int) -> RunResult:
@@ -156,6 +155,7 @@ class DebugServer:
     def _over(self, result: RunResult) -> RunResult:
         if self._session is not None:
             try:
+                self._session.stopped = False  # whatever it does, it hears of the end
                 self._session.exited(result.status)
             except ConnectionLostError:
                 self._tell("the debugger left before the end")
