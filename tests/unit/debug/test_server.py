@@ -12,6 +12,7 @@ import pytest
 
 from smmu_emu import Machine
 from smmu_emu.cpu.exit import ExitKind
+from smmu_emu.debug import packets
 from smmu_emu.debug.listener import Listener
 from smmu_emu.debug.packets import MAX_PACKET
 from smmu_emu.debug.server import DebugServer
@@ -94,12 +95,13 @@ def test_run_with_a_debugger_counts_as_the_run_without() -> None:
         alone = plain.run(5000)
         expected = alone.instructions, alone.pc, plain.clock.now, plain.core.x(1)
     run = Run(NOP, ADD_X1, BACK)
-    packets = [b"Z0,40100004,4", b"Z1,40100008,4", *[b"c", b"s"] * 20, b"monitor", b"D"]
-    result = run.after(framed(*packets), limit=5000)
+    commands = [b"Z0,40100004,4", b"Z1,40100008,4", *[b"c", b"s"] * 8, b"g", b"D"]
+    result = run.after(framed(*commands), limit=5000)
     core = run.machine.core
     assert result.kind is ExitKind.MAX_INSTRUCTIONS
     assert result.reason == "5000 instructions executed"
     assert (result.instructions, result.pc, run.machine.clock.now, core.x(1)) == expected
+    assert run.said[-1] == "the debugger detached; the run goes on"
     run.close()
 
 
@@ -145,6 +147,15 @@ def test_run_goes_on_without_who_is_no_debugger(program: Run, wire: bytes, said:
     result = program.after(wire, gone=said == "connection lost")
     assert (result.kind, result.instructions) == (ExitKind.POWER_OFF, 7)
     assert program.said == ["a debugger attached", f"{said}; the run goes on"]
+
+
+def test_debugger_that_reads_nothing_is_given_up(
+    loop: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packets, "_SEND_TIMEOUT", 0.05)
+    result = loop.after(framed(*[b"g"] * 1000), limit=100)
+    assert result.kind is ExitKind.MAX_INSTRUCTIONS
+    assert loop.said[-1] == "connection lost; the run goes on"
 
 
 def test_noise_is_survived_by_the_session(program: Run) -> None:
