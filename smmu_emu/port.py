@@ -89,10 +89,16 @@ class DmaPort:
         self.last_fault = None
 
     def read(
-        self, iova: int, size: int, *, privileged: bool = False, substream_id: int | None = None
+        self,
+        iova: int,
+        size: int,
+        *,
+        privileged: bool = False,
+        substream_id: int | None = None,
+        instruction: bool = False,
     ) -> bytes | None:
         """Read ``size`` bytes; None if any part was aborted (see ``last_fault``)."""
-        example = Transaction(self.stream_id, iova, False, privileged, False, substream_id)
+        example = Transaction(self.stream_id, iova, False, privileged, instruction, substream_id)
         stretches = self._stretches(example, size)
         if stretches is not None:
             return self.memory.memory.gather(stretches)
@@ -105,10 +111,16 @@ class DmaPort:
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def write(
-        self, iova: int, data: bytes, *, privileged: bool = False, substream_id: int | None = None
+        self,
+        iova: int,
+        data: bytes,
+        *,
+        privileged: bool = False,
+        substream_id: int | None = None,
+        instruction: bool = False,
     ) -> bool:
         """Write ``data``; False if any part was aborted (earlier pages stay written)."""
-        example = Transaction(self.stream_id, iova, True, privileged, False, substream_id)
+        example = Transaction(self.stream_id, iova, True, privileged, instruction, substream_id)
         view = memoryview(data)
         stretches = self._stretches(example, len(data))
         if stretches is not None:
@@ -121,16 +133,30 @@ class DmaPort:
         return True
 
     def start_read(
-        self, iova: int, size: int, *, privileged: bool = False, substream_id: int | None = None
+        self,
+        iova: int,
+        size: int,
+        *,
+        privileged: bool = False,
+        substream_id: int | None = None,
+        instruction: bool = False,
     ) -> Transfer:
         """Read ``size`` bytes as a master that can wait; see the result's ``done`` and ``data``."""
-        return Transfer(self, _pages(iova, size), None, privileged, substream_id)
+        example = Transaction(self.stream_id, iova, False, privileged, instruction, substream_id)
+        return Transfer(self, _pages(iova, size), None, example)
 
     def start_write(
-        self, iova: int, data: bytes, *, privileged: bool = False, substream_id: int | None = None
+        self,
+        iova: int,
+        data: bytes,
+        *,
+        privileged: bool = False,
+        substream_id: int | None = None,
+        instruction: bool = False,
     ) -> Transfer:
         """Write ``data`` as a master that can wait; see the result's ``done`` and ``ok``."""
-        return Transfer(self, _pages(iova, len(data)), data, privileged, substream_id)
+        example = Transaction(self.stream_id, iova, True, privileged, instruction, substream_id)
+        return Transfer(self, _pages(iova, len(data)), data, example)
 
     def _stretches(self, example: Transaction, size: int) -> Stretches | None:
         """A long transfer translated at once, where that is possible, nothing faults and all of
@@ -182,8 +208,7 @@ class Transfer:
         port: DmaPort,
         parts: list[tuple[int, int]],
         data: bytes | None,
-        privileged: bool,
-        substream_id: int | None,
+        example: Transaction,
     ) -> None:
         self.port = port
         self.done = False
@@ -194,8 +219,7 @@ class Transfer:
         self._source = data
         self._next = 0
         self._moved = 0
-        self._privileged = privileged
-        self._substream_id = substream_id
+        self._example = example
         self._go_on()
 
     def _go_on(self) -> None:
@@ -210,15 +234,10 @@ class Transfer:
             if translator is None:
                 self._move(iova)
                 continue
-            result = translator.submit(self._transaction(iova), self._answered)
+            result = translator.submit(self._example._replace(iova=iova), self._answered)
             if isinstance(result, Fault) and result.stag is not None:
                 return
             self._take(result)
-
-    def _transaction(self, iova: int) -> Transaction:
-        write = self._source is not None
-        stream_id = self.port.stream_id
-        return Transaction(stream_id, iova, write, self._privileged, False, self._substream_id)
 
     def _answered(self, result: Translation | Fault) -> None:
         self._take(result)

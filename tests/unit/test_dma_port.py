@@ -114,3 +114,20 @@ def test_memory_port_is_memorys_own_functions_until_replaced() -> None:
     assert port.read_u64 is memory.read_u64
     port.read_u64 = lambda pa: None
     assert memory.read_u64(BASE) == 0
+
+
+def test_instruction_attribute_travels_with_every_page() -> None:
+    _, shift, port = make()
+    port.read(0xFFC, 8, instruction=True)
+    port.write(0, b"data", instruction=True, privileged=True)
+    port.start_read(0, 4, instruction=True, substream_id=5)
+    port.start_write(0, b"data", instruction=True)
+    port.read(0, 4)
+    assert shift.log == [
+        Transaction(0x1234, 0xFFC, False, False, True),
+        Transaction(0x1234, 0x1000, False, False, True),
+        Transaction(0x1234, 0, True, True, True),
+        Transaction(0x1234, 0, False, False, True, 5),
+        Transaction(0x1234, 0, True, False, True),
+        Transaction(0x1234, 0, False),
+    ]
