@@ -175,8 +175,9 @@ class Tlb:
         """Cache ``entry``; an older one for the same block gives way, and the oldest if full."""
         if self.deferred:
             self.settle()
-        pages = space.pages(entry.size_lg2)
-        number = entry.base >> entry.size_lg2
+        size_lg2 = entry.size_lg2
+        pages = space.pages(size_lg2)
+        number = entry.base >> size_lg2
         old = pages.get(number)
         if old is not None:
             self.drop(old)

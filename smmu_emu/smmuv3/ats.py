@@ -295,7 +295,8 @@ class Ats:
         found = space.find(ipa)
         if found is None or not found.allowed >> kind & 1:
             context = Context(stream, None, 0)
-            context.stage2 = stream.stage2._replace(incoming=attributes.INCOMING, space=space)
+            plain = attributes.stage2(attributes.INCOMING, stream.stage2.forced)
+            context.stage2 = stream.stage2._replace(attributes=plain, space=space)
             made = self._second_stage_entry(transaction, context, found, kind)
             if isinstance(made, Fault):
                 self.record(made, None)

@@ -53,9 +53,23 @@ def index(descriptor: int) -> int:
     return descriptor >> 5 & 0b11000 | descriptor >> 2 & 0b111
 
 
-def through_stage2(first: Attributes, descriptor: int, *, forced: bool) -> Attributes:
-    """Attributes after a stage-2 leaf; ``forced`` is STE.S2FWB. Spec: 13.1.5, 13.1.6."""
-    attr, shareability = descriptor >> 2 & 0xF, descriptor >> 8 & 3
+@lru_cache(maxsize=256)
+def stage2(first: Attributes, forced: bool) -> tuple[Attributes, ...]:
+    """What becomes of attributes in stage-2 leaves, by `stage2_index`; ``forced`` is STE.S2FWB."""
+    return tuple(
+        _through_stage2(first, attr, shareability, forced=forced)
+        for shareability in range(4)
+        for attr in range(16)
+    )
+
+
+def stage2_index(descriptor: int) -> int:
+    """``SH << 4 | MemAttr`` of a stage-2 leaf descriptor."""
+    return descriptor >> 4 & 0b110000 | descriptor >> 2 & 0b1111
+
+
+def _through_stage2(first: Attributes, attr: int, shareability: int, *, forced: bool) -> Attributes:
+    """Spec: 13.1.5, 13.1.6."""
     if forced and attr & 7 in (_FORCED_WRITE_BACK, _FROM_STAGE1):
         memory = first.memory
         if attr & 7 == _FORCED_WRITE_BACK:

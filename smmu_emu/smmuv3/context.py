@@ -60,7 +60,7 @@ class Stage2(NamedTuple):
     """Stage 2 of a stream. ``record`` is S2R, ``stall`` S2S, ``protect_walks`` S2PTW, ``forced``
     S2FWB; ``flags`` says what hardware updates.
 
-    ``incoming`` is what stage 2 combines with where stage 1 does not translate.
+    ``attributes`` are those of leaves where stage 1 does not translate.
     """
 
     root: Root
@@ -69,7 +69,7 @@ class Stage2(NamedTuple):
     flags: Updates
     protect_walks: bool
     forced: bool
-    incoming: Attributes
+    attributes: tuple[Attributes, ...]
     space: Space
 
 
@@ -149,7 +149,7 @@ class Stream:
             flags=Updates.of(ste.S2HA, ste.S2HD),
             protect_walks=bool(ste.S2PTW),
             forced=forced,
-            incoming=self.incoming,
+            attributes=attributes.stage2(self.incoming, forced),
             space=space,
         )
 

@@ -168,27 +168,43 @@ class Stages:
             if entry.allowed >> need & 1 or not entry.clean:
                 return entry
             self.tlb.drop(entry)
-        if ipa >> stage2.root.input_bits:
+        return self.walk_stage2(transaction, stage2, ipa, kind, need, fetch_class)
+
+    def walk_stage2(
+        self,
+        transaction: Transaction,
+        stage2: Stage2,
+        ipa: int,
+        kind: int,
+        need: int,
+        fetch_class: FetchClass,
+    ) -> Entry | Fault:
+        """Walk for the stage-2 translation of ``ipa``, which is not cached, and cache it."""
+        root = stage2.root
+        if ipa >> root.input_bits:
             reason = "outside S2T0SZ's range"
             return stage2_fault(
                 EventCode.F_TRANSLATION, transaction, stage2, ipa, kind, fetch_class, None, reason
             )
         self.walks += 1
-        leaf = walk(self.port.read_u64, stage2.root, ipa)
-        if isinstance(leaf, Leaf) and stage2.flags.access:
-            new = updated(leaf, stage2.root, stage2.flags, need, 2)
-            if new.descriptor != leaf.descriptor and not self.port.write_u64(
-                leaf.address, new.descriptor
-            ):
-                leaf = WalkFault(WalkFaultKind.NO_DESCRIPTOR, leaf.level, leaf.address)
-            else:
-                leaf = new
+        leaf = walk(self.port.read_u64, root, ipa)
+        access, dirty = stage2.flags
+        if access and isinstance(leaf, Leaf):
+            leaf = self._update_stage2(stage2, leaf, need)
         if isinstance(leaf, WalkFault):
             return _stage2_walk_fault(transaction, stage2, leaf, ipa, kind, fetch_class)
         entry = _stage2_entry(stage2, leaf, ipa)
-        entry.clean = stage2.flags.dirty and is_clean(leaf, 2)
+        if dirty:
+            entry.clean = is_clean(leaf, 2)
         self.tlb.insert(stage2.space, entry)
         return entry
+
+    def _update_stage2(self, stage2: Stage2, leaf: Leaf, need: int) -> Leaf | WalkFault:
+        """Set the flags that an access of kind ``need`` asks for."""
+        new = updated(leaf, stage2.root, stage2.flags, need, 2)
+        if new.descriptor == leaf.descriptor or self.port.write_u64(leaf.address, new.descriptor):
+            return new
+        return WalkFault(WalkFaultKind.NO_DESCRIPTOR, leaf.level, leaf.address)
 
     def through_stage2(
         self,
@@ -246,11 +262,9 @@ class Stages:
             return second
         size_lg2 = min(leaf.size_lg2, second.size_lg2)
         pa = second.page | ipa & second.mask
-        combined = attributes.through_stage2(
-            stage1.attributes[attributes.index(leaf.descriptor)],
-            second.stage2_descriptor,
-            forced=stage2.forced,
-        )
+        first = stage1.attributes[attributes.index(leaf.descriptor)]
+        passed = attributes.stage2(first, stage2.forced)
+        combined = passed[attributes.stage2_index(second.stage2_descriptor)]
         geometry = (leaf.level, root.granule_lg2, leaf.size_lg2)
         entry = Entry(
             iova & -(1 << size_lg2),
@@ -268,25 +282,43 @@ class Stages:
 
 
 class _NestedFetch:
-    """Reads stage-1 descriptors through stage 2; keeps the fault, or the last physical address."""
+    """Reads stage-1 descriptors through stage 2; keeps the fault, or the last physical address.
+
+    `Stages.through_stage2` says what is done here; this is its short way for what is permitted.
+    """
+
+    __slots__ = ("fault", "find", "kind", "pa", "read_u64", "stage2", "stages", "transaction")
 
     def __init__(self, stages: Stages, transaction: Transaction, stage2: Stage2, kind: int) -> None:
         self.stages = stages
         self.transaction = transaction
         self.stage2 = stage2
         self.kind = kind
+        self.find = stage2.space.find
+        self.read_u64 = stages.port.read_u64
         self.fault: Fault | None = None
         self.pa = 0
 
     def __call__(self, ipa: int) -> int | None:
-        where = self.stages.through_stage2(
-            self.transaction, self.stage2, ipa, self.kind, FetchClass.TT
-        )
+        transaction, stage2, kind = self.transaction, self.stage2, self.kind
+        entry = self.find(ipa)
+        if entry is None:
+            made = self.stages.walk_stage2(
+                transaction, stage2, ipa, kind, _TABLE_READ, FetchClass.TT
+            )
+            if isinstance(made, Fault):
+                self.fault = made
+                return None
+            entry = made
+        if entry.allowed >> _TABLE_READ & 1 and not stage2.protect_walks:
+            where: int | Fault = entry.page | ipa & entry.mask
+        else:
+            where = self.stages.through_stage2(transaction, stage2, ipa, kind, FetchClass.TT)
         if isinstance(where, Fault):
             self.fault = where
             return None
         self.pa = where
-        return self.stages.port.read_u64(where)
+        return self.read_u64(where)
 
 
 # -- entries
@@ -309,11 +341,16 @@ def stage1_entry(stage1: Stage1, root: Root, leaf: Leaf, iova: int) -> Entry:
 
 
 def _stage2_entry(stage2: Stage2, leaf: Leaf, ipa: int) -> Entry:
-    base = ipa & -(1 << leaf.size_lg2)
-    passed = attributes.through_stage2(stage2.incoming, leaf.descriptor, forced=stage2.forced)
-    geometry = (leaf.level, stage2.root.granule_lg2, leaf.size_lg2, base, leaf.level)
-    entry = Entry(base, leaf.size_lg2, leaf.page, ALL_KINDS, leaf.allowed, passed, *geometry)
-    entry.stage2_descriptor = leaf.descriptor
+    page, size_lg2, level, allowed, descriptor, _, _ = leaf
+    base = ipa & -(1 << size_lg2)
+    passed = stage2.attributes[attributes.stage2_index(descriptor)]
+    granule_lg2 = stage2.root.granule_lg2
+    # fmt: off
+    entry = Entry(
+        base, size_lg2, page, ALL_KINDS, allowed, passed, level, granule_lg2, size_lg2, base, level
+    )
+    # fmt: on
+    entry.stage2_descriptor = descriptor
     return entry
 
 
