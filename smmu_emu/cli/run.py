@@ -167,10 +167,10 @@ def _run_debugged(
 
     listener = Listener(address)
     waits = ", the run waits for it" if wait else ""
-    say(f"target remote {listener.where}{waits}")
     server = DebugServer(machine, listener, say)
     collect_garbage()
     with stopped_by_ctrl_c(server):
+        say(f"target remote {listener.where}{waits}")
         return server.run(max_instructions, wait=wait)
 
 

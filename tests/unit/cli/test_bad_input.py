@@ -37,6 +37,7 @@ HELLO = IMAGES / "hello.elf"
         (["run", HELLO, "--ram", "0x10000000000000000"], "is not between 0 and 2^64 - 1"),
         (["run", HELLO, "--ram", "17179869184G"], "is not between 0 and 2^64 - 1"),
         (["run", HELLO, "--ram", "9" * 5000], "is not a number"),
+        (["run", HELLO, "--gdb-wait"], "--gdb-wait needs --gdb PORT or --gdb PATH"),
         (["run", HELLO, "--load-address", "here"], "'here' is not a number"),
         (["run", HELLO, "--entry", "0xZ"], "'0xZ' is not a number"),
         (["run", HELLO, "--max-instructions", "010"], "'010' is not a number"),
@@ -258,3 +259,14 @@ def test_report_of_another_run_survives_a_wrong_image(cli: Cli, tmp_path: Path) 
     report = _file(tmp_path, b"{}", "report.json")
     _line(cli, tmp_path / "no.elf", "--json", report)
     assert report.read_bytes() == b"{}"
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ("65536", "--gdb 65536: ports end at 65535"),
+        ("/no/such/folder/gdb", "--gdb /no/such/folder/gdb: cannot listen there: No such file"),
+    ],
+)
+def test_door_for_gdb_that_cannot_be_opened(cli: Cli, address: str, words: str) -> None:
+    assert _line(cli, HELLO, "--gdb", address).startswith(words)
