@@ -46,14 +46,15 @@ class Tag(NamedTuple):
     """What tells translations of different address spaces apart in the TLB.
 
     ``asid`` is None for global entries and where there are no ASIDs (EL2, stage 2 alone); ``vmid``
-    is 0 where there are no VMIDs. ``incoming`` keeps streams apart whose STEs override attributes
-    that stage 2 combines with. Spec: 3.3.3, 3.17.
+    is 0 where there are no VMIDs. ``aset`` divides global entries (3.17.1). ``incoming`` keeps
+    streams apart whose STEs override attributes that stage 2 combines with. Spec: 3.3.3, 3.17.
     """
 
     world: World
     vmid: int
     asid: int | None
     incoming: Attributes | None = None
+    aset: int = 0
 
 
 class Stage2(NamedTuple):
@@ -217,7 +218,8 @@ def make_context(stream: Stream, cd: CD | None, ids: IdRegisters, tlb: Tlb) -> C
     world, vmid = stream.world, stream.vmid
     if stream.stage2 is not None:
         world = World.EL1_NESTED
-    shared = tlb.space(Tag(world, vmid, None))
+    aset = 0 if world is World.EL2 else cd.ASET
+    shared = tlb.space(Tag(world, vmid, None, aset=aset))
     if world is World.EL2:
         # One table, no ASIDs: nG and everything about the upper half are without meaning.
         halves: tuple[Root | None, Root | None] = (_half(cd, 0, ids, world), None)

@@ -190,6 +190,7 @@ def _decode_cd(twin: Twin, config: Config, cd: Cd) -> None:
         raise Fault(C_BAD_CD)
     config.output_bits = min(OAS_BITS, OUTPUT_BITS[cd.ips])
     config.asid = cd.asid
+    config.aset = cd.aset
     config.affd = bool(cd.affd)
     config.tbi = (cd.tbi(0), cd.tbi(1))
     if twin.architecture:

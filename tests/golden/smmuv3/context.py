@@ -48,6 +48,7 @@ class Config:
     bypasses: bool = False
     vmid: int = -1
     asid: int = -1
+    aset: int = 0
     stage1: bool = False
     stage2: Stage2 | None = None
     output_bits: int = OAS_BITS

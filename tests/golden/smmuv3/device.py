@@ -217,7 +217,9 @@ def _slot(key: Key, entry: Entry) -> _SLOT:
         tag = Tag(World.S2, vmid, None, INCOMING)
     else:
         world = World.EL1_NESTED if entry.combined else World.EL1
-        tag = Tag(world, vmid, asid if entry.not_global else None)
+        tag = (
+            Tag(world, vmid, asid) if entry.not_global else Tag(world, vmid, None, aset=entry.aset)
+        )
     return tag, size_lg2, entry.canonical >> size_lg2
 
 

@@ -80,6 +80,7 @@ class Cd:
     r = property(lambda self: bits(self.words[0], 45, 1))
     a = property(lambda self: bits(self.words[0], 46, 1))
     asid = property(lambda self: bits(self.words[0], 48, 16))
+    aset = property(lambda self: bits(self.words[0], 47, 1))
 
     def tsz(self, half: int) -> int:
         return bits(self.words[0], 16 * half, 6)

@@ -27,7 +27,8 @@ class Entry:
     ``perm`` is what the input's stage allows, ``parent`` what stage 2 allows. ``ap``, ``ap_table``
     and ``not_global`` are stage 1's descriptor fields (ap_table gathered over the levels, 0 under
     HAD); ``ipa`` is stage 1's output; ``leaf`` is (granule, level) of the input stage's own leaf,
-    of which a combined entry may be a piece; ``tagged`` says that the top byte was ignored.
+    of which a combined entry may be a piece; ``aset`` is CD.ASET; ``tagged`` says that the top
+    byte was ignored.
     """
 
     iova: int
@@ -40,6 +41,7 @@ class Entry:
     ap: int = 1
     ap_table: int = 0
     not_global: bool = False
+    aset: int = 0
     ipa: int = 0
     leaf: tuple[int, int] = (0, 0)
     tagged: bool = False

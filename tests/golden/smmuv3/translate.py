@@ -112,6 +112,7 @@ def _walk_for(twin: Twin, config: Config, half: Half, iova: int, need: int) -> E
     """Walk stage 1 and, for nested streams, stage 2: one entry of the smaller size."""
     entry = walk_stage1(twin, config, half, iova, need)
     entry.tagged = bool(config.tbi[iova >> 55 & 1])
+    entry.aset = config.aset
     if config.stage2 is None:
         return entry
     ipa = entry.out | iova & entry.mask
@@ -171,7 +172,8 @@ def _note_other_entries(twin: Twin, config: Config, iova: int, used: Entry | Non
     address = canonical(iova) if config.tbi[iova >> 55 & 1] else iova
 
     def serves(key: Key, entry: Entry) -> bool:
-        same_asid = key[0] == config.asid or (key[0] >= 0 and not entry.not_global)
+        is_global = key[0] >= 0 and not entry.not_global
+        same_asid = entry.aset == config.aset if is_global else key[0] == config.asid
         return same_asid and key[1] == config.vmid and address & ~entry.mask == entry.canonical
 
     if any(serves(key, entry) for key, entry in twin.tlb.legal() if entry is not used):
