@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from bench import batch, nested
 from bench.measure import Row, once, per_call
 from pgtable import Arena
 from smmu_emu import Machine
@@ -114,6 +115,8 @@ def rows() -> Iterator[Row]:
     """Measure and yield the rows of this part of the table."""
     machine = _machine()
     yield from _translations(machine)
+    yield from nested.rows()
+    yield from batch.rows()
     yield from _dma(machine)
     yield from _registers(machine)
     yield from _lives()
