@@ -17,7 +17,7 @@ from smmu_emu.cpu.engine import Engine
 from smmu_emu.cpu.pace import Pace
 from smmu_emu.cpu.runstate import RunState, Waiting
 
-_IDLE_HOOKS = 16
+_IDLE_HOOKS = 8
 """Hooks kept without a breakpoint."""
 
 
