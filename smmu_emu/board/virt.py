@@ -3,10 +3,11 @@
 
 Reference: QEMU 11's hw/arm/virt.c with ``-M virt,acpi=off,iommu=smmuv3 -nodefaults``. Of its
 devices there are the PL011, the GICv2 with its message frame (GICv2m), the PCIe host, the SMMUv3
-and the virtio-mmio transports. QEMU lacks the PCI function "dma-engine", and has its transports
-beside the SMMU, not behind it. Flash, RTC, GPIO, fw_cfg, the platform bus and the PCIe port I/O
-window are not here: who touches them gets an external abort, and it is told. The device tree is at
-the start of RAM (`smmu_emu.board.handover`), so images load at `LOWEST_IMAGE` or above.
+and the virtio-mmio transports. QEMU lacks the PCI functions "dma-engine" and "smmu-test-engine",
+and has its transports beside the SMMU, not behind it. Flash, RTC, GPIO, fw_cfg, the platform bus
+and the PCIe port I/O window are not here: who touches them gets an external abort, and it is told.
+The device tree is at the start of RAM (`smmu_emu.board.handover`), so images load at
+`LOWEST_IMAGE` or above.
 """
 
 from __future__ import annotations
@@ -102,11 +103,18 @@ def _root_port(report: Report) -> Function:
     return RootPort(report)
 
 
+def _smmu_test_engine(report: Report) -> Function:
+    from smmu_emu.devices.smmu_test_engine import SmmuTestEngine
+
+    return SmmuTestEngine(report)
+
+
 _PCI_DEVICES: dict[str, Callable[[Report], Function]] = {
     "iommu-testdev": IommuTestdev,
     "dma-engine": _dma_engine,
     "edu": _edu,
     ROOT_PORT: _root_port,
+    "smmu-test-engine": _smmu_test_engine,
 }
 
 
