@@ -6,6 +6,8 @@ above EL1 is this package: HVC and SMC end here. Virtual time advances by a fixe
 nanoseconds an instruction; a slice of execution ends at the clock's next deadline, and right after
 an instruction whose device access raised an interrupt or asked the run to end.
 
+DCZID_EL0 calls DC ZVA prohibited, as a hypervisor may, until a guest uses it without asking.
+
 Left out: EL2 and EL3 for the guest, AArch32, SError, FIQ, hardware breakpoints, performance
 monitors, and what the engine does not check: floating point works whatever CPACR_EL1 says, SP may
 be misaligned, misaligned accesses to RAM pass with the MMU off, execution goes on after an illegal
@@ -31,7 +33,7 @@ from smmu_emu.cpu.runstate import RunState, Waiting
 from smmu_emu.cpu.semihosting import Semihosting
 from smmu_emu.cpu.sysregs import SystemRegisters
 from smmu_emu.cpu.timer import Timer
-from smmu_emu.cpu.traps import Traps
+from smmu_emu.cpu.traps import HCR_TDZ, Traps
 from smmu_emu.cpu.virtual import VirtualMemory
 from smmu_emu.cpu.watchpoints import Watchpoint, Watchpoints
 from smmu_emu.errors import ConfigurationError, EmulatorError
@@ -121,10 +123,10 @@ class Aarch64Core:
     def _begin_as_firmware_would(self) -> None:
         engine = self._engine
         engine.set_system(SCR_EL3, _SCR)
-        engine.set_system(HCR_EL2, _HCR)
+        engine.set_system(HCR_EL2, _HCR | HCR_TDZ)
         engine.set_system(SYSTEM["CPACR_EL1"], 0)
         engine.set("PSTATE", _EL1H_MASKED)
-        engine.set_system(HCR_EL2, _HCR)
+        engine.set_system(HCR_EL2, _HCR | HCR_TDZ)
 
     # -- what others look at
 
@@ -249,12 +251,12 @@ class Aarch64Core:
         self._check_stopped()
         self._engine.restore(self._pristine)
         self._engine.flush_tlb()
+        self._traps.reset()
         self._drive_irq(False)
         self._engine.registers[PC] = entry & MASK64
         self._engine.registers[0] = x0 & MASK64
         self._state.reset()
         self._pace.reset()
-        self._traps.reset()
         self._system.reset()
         self._code.reset()
         self._breakpoints.reset()
@@ -320,7 +322,8 @@ class Aarch64Core:
 
     def _drive_irq(self, level: bool) -> None:
         self._irq_in_engine = level
-        self._engine.set_system(HCR_EL2, _HCR | (_HCR_VI if level else 0))
+        zva = HCR_TDZ if self._traps.zva_prohibited else 0
+        self._engine.set_system(HCR_EL2, _HCR | zva | (_HCR_VI if level else 0))
 
     def _ended(self) -> ExitInfo:
         assert self._state.ending is not None

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from smmu_emu.cpu import abi, exceptions, psci, semihosting
-from smmu_emu.cpu.engine import MASK64, Engine
+from smmu_emu.cpu.engine import HCR_EL2, MASK64, Engine
 from smmu_emu.cpu.exceptions import Vectors
 from smmu_emu.cpu.exit import ExitKind
 from smmu_emu.cpu.names import MPIDR_EL1, system_access
@@ -20,6 +20,8 @@ from smmu_emu.cpu.semihosting import Semihosting
 from smmu_emu.cpu.virtual import VirtualMemory
 from smmu_emu.memory import PhysicalMemory
 
+HCR_TDZ = 1 << 28
+_DC_ZVA, _REGISTER = 0xD50B_7420, 0x1F
 _CLASSES_WITH_FAR = frozenset((0x20, 0x21, 0x22, 0x24, 0x25, 0x34, 0x35))
 
 
@@ -44,11 +46,15 @@ class Traps:
         self._host = host
         self._report = report
         self._vectors = Vectors(engine)
+        self.zva_prohibited = True
+        """DCZID_EL0.DZP. The engine's DC ZVA is slow, so guests that ask are told to do without;
+        the first that does not ask, and uses it, gets it."""
 
     def reset(self) -> None:
         """Forget what was taken before."""
         self._vectors.reset()
         self._host.reset()
+        self.zva_prohibited = True
 
     def after_slice(self, error: int) -> None:
         """Act on what `Pace.slice` answered."""
@@ -113,6 +119,9 @@ class Traps:
     def _take_undefined(self) -> None:
         pc, level = self._pace.pc, self._engine.level
         word = self._virtual.instruction(pc)
+        if self.zva_prohibited and word is not None and word & ~_REGISTER == _DC_ZVA:
+            self._allow_zva()
+            return
         if word == semihosting.HLT_SEMIHOSTING and level:
             self._call_host()
             return
@@ -120,6 +129,12 @@ class Traps:
         if missing is not None:
             self._report(missing, pc)
         self._enter(exceptions.IL)
+
+    def _allow_zva(self) -> None:
+        """From now on; the instruction at PC is executed again."""
+        self.zva_prohibited = False
+        hcr = self._engine.get_system(HCR_EL2)
+        self._engine.set_system(HCR_EL2, hcr & ~HCR_TDZ)
 
     # -- services to the guest
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import pytest
 
 from smmu_emu.cpu.loadstore import decode
+from tests.unit.cpu import a64, core_helpers
 
 REGISTERS = [0x1000 * (i + 1) for i in range(31)] + [0x9_0000]
 PC = 0x4000_0000
@@ -97,3 +98,27 @@ def test_address_wraps_at_64_bits():
 )
 def test_other_instructions_touch_no_memory(word):
     assert decode(word) is None
+
+
+DCZID_EL0 = 3, 3, 0, 0, 7
+DZP = 1 << 4
+
+
+def test_dc_zva_is_discouraged_until_a_guest_uses_it():
+    """DDI 0487, DCZID_EL0: DZP is 1 where DC ZVA is prohibited; who does not ask is let."""
+    target = core_helpers.RAM + 0x2000
+    board = core_helpers.Board(
+        a64.mrs(5, *DCZID_EL0),
+        *a64.mov(1, target + 5),
+        0xD50B_7421,  # dc zva, x1
+        a64.mrs(6, *DCZID_EL0),
+        core_helpers.STOP,
+    )
+    for _ in range(2):
+        board.memory.write(target - 64, b"\xff" * 192)
+        board.run()
+        assert board.core.x(5) == DZP | 4
+        assert board.core.x(6) == 4
+        assert board.memory.read(target - 64, 192) == b"\xff" * 64 + bytes(64) + b"\xff" * 64
+        assert board.reports == []
+        board.core.reset(core_helpers.RAM)
