@@ -20,7 +20,8 @@ from smmu_emu.devices.gicv2 import Gicv2
 from smmu_emu.devices.gicv2_distributor import FIRST_SPI
 from smmu_emu.devices.gicv2m import Gicv2m
 from smmu_emu.devices.iommu_testdev import IommuTestdev
-from smmu_emu.devices.pcie import ECAM_SIZE, Bar, Function, PcieHost, format_address, parse_address
+from smmu_emu.devices.pcie import Bar, Function, format_address, parse_address
+from smmu_emu.devices.pcie_host import ECAM_SIZE, PcieHost
 from smmu_emu.devices.pl011 import Pl011
 from smmu_emu.devices.reporter import Report, Reporter
 from smmu_emu.devices.virtio.block import VirtioBlock

@@ -13,7 +13,7 @@ import pytest
 from smmu_emu.devices import dma_engine
 from smmu_emu.devices.dma_descriptor import Descriptor
 from smmu_emu.devices.dma_engine import DmaEngine
-from smmu_emu.devices.pcie import PcieHost
+from smmu_emu.devices.pcie_host import PcieHost
 from smmu_emu.memory import PhysicalMemory
 from smmu_emu.transaction import Attributes, Fault, Transaction, Translation
 from tests.unit.smmuv3 import rig as smmu

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import pytest
 
 from smmu_emu.devices.iommu_testdev import PATIENCE, IommuTestdev
-from smmu_emu.devices.pcie import PcieHost
+from smmu_emu.devices.pcie_host import PcieHost
 from smmu_emu.memory import PhysicalMemory
 from smmu_emu.transaction import Attributes, Fault, Transaction, Translation
 

@@ -9,10 +9,10 @@ from smmu_emu.devices.pcie import (
     COMMAND,
     Bar,
     Function,
-    PcieHost,
     format_address,
     parse_address,
 )
+from smmu_emu.devices.pcie_host import PcieHost
 from smmu_emu.errors import ConfigurationError
 from smmu_emu.memory import PhysicalMemory
 

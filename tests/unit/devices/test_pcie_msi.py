@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from smmu_emu.devices.pcie import Function, PcieHost
+from smmu_emu.devices.pcie import Function
+from smmu_emu.devices.pcie_host import PcieHost
 from smmu_emu.devices.pcie_msi import Messages, Msi, Msix, add_msix_bar
 from smmu_emu.errors import ConfigurationError
 from smmu_emu.machine import Machine

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
-from smmu_emu.devices.pcie import PcieHost
+from smmu_emu.devices.pcie_host import PcieHost
 from smmu_emu.devices.smmu_test_engine import SmmuTestEngine
 from smmu_emu.machine import Machine
 from smmu_emu.memory import PhysicalMemory
