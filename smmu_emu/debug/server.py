@@ -38,6 +38,7 @@ class DebugServer:
 
     def __init__(self, machine: Machine, listener: Listener, tell: Callable[[str], None]) -> None:
         self._machine = machine
+        self._core = machine.core  # made now, not by a signal handler
         self._listener = listener
         self._tell = tell
         self._monitor = Monitor(machine)
@@ -50,7 +51,7 @@ class DebugServer:
     def request_exit(self, reason: str, status: int = 0) -> None:
         """End the run soon, whether the core runs or a debugger thinks. For signal handlers."""
         self._asked_to_end = reason, status
-        self._machine.core.request_exit(reason, status)
+        self._core.request_exit(reason, status)
 
     def run(self, max_instructions: int | None = None, *, wait: bool = False) -> RunResult:
         """Run the machine to its end, at a debugger's command once there is one.
@@ -84,10 +85,10 @@ class DebugServer:
                 return result
             if self._session is not None and self._session.stopped:
                 continue
-            before = self._machine.core.instructions
+            before = self._core.instructions
             result = self._advance(left)
             if left is not None:
-                left -= self._machine.core.instructions - before
+                left -= self._core.instructions - before
                 if left <= 0 and result is not None and result.kind is ExitKind.MAX_INSTRUCTIONS:
                     result = result._replace(reason=f"{budget} instructions executed")
             if result is not None:
@@ -118,7 +119,7 @@ class DebugServer:
         return None
 
     def _result(self, reason: str, status: int) -> RunResult:
-        core = self._machine.core
+        core = self._core
         return RunResult(ExitKind.DEVICE, status, reason, core.pc, core.instructions)
 
     def _advance(self, left: int | None) -> RunResult | None:
