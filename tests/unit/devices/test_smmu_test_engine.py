@@ -15,6 +15,7 @@ from smmu_emu.devices.smmu_test_engine import SmmuTestEngine
 from smmu_emu.machine import Machine
 from smmu_emu.memory import PhysicalMemory
 from smmu_emu.transaction import Attributes, Fault, Transaction, Translation
+from tests.unit.smmuv3 import rig as smmu
 
 RAM, BAR0, TABLE, PENDING = 0x4000_0000, 0x1000_0000, 0x1010_0000, 0x1020_0000
 CMD, UCTRL, LAUNCHED, RETURNED, MSI, VECTOR = 0x00, 0x04, 0x08, 0x0C, 0x10, 0x18
@@ -485,3 +486,56 @@ def test_engine_is_a_device_of_the_board_and_its_message_an_interrupt() -> None:
     assert memory.read(RAM + 0x1000, 4) == b"test"
     assert memory.read(0x0800_0208, 4) == (1 << 82 - 64).to_bytes(4, "little")
     assert machine.devices["smmu-test-engine@00:1e.0"].dma.stream_id == 0xF0
+
+
+# -- behind an SMMUv3
+
+
+class Behind(Rig):
+    """An engine behind a real SMMUv3 with stage 1, whose stream stalls if its CD says so."""
+
+    SID, IOVA = 8, 0x20_0000
+
+    def __init__(self, ids: dict[str, int], **cd: int) -> None:
+        self.bench, self.tree = smmu.stage1_bench(smmu.make_ids(**ids), **cd)
+        self.bench.ste(self.SID, **smmu.S1_STE)
+        self.memory = self.bench.memory
+        self.host = PcieHost(self.memory, self.bench.smmu)
+        self.memory.add_device(BAR0, 0x100_0000, self.host.aperture(BAR0), "window")
+        self.engine = SmmuTestEngine()
+        self.host.add(self.engine, "00:01.0")
+        self.host.ecam.write(0x8010, 4, BAR0)
+        self.host.ecam.write(0x8004, 4, 6)
+        self.page = self.bench.alloc(0x1000)
+
+    def event(self) -> dict[str, int]:
+        (record,) = self.bench.events()
+        return smmu.get(smmu.literals.EVENT, record)
+
+
+def test_command_resume_lets_a_frame_go_on() -> None:
+    behind = Behind({"STALL_MODEL": 0}, S=1)
+    iova = behind.IOVA
+    assert behind.start(RAND48, iova, iova + 7, seed=1) == RAND48
+    event = behind.event()
+    assert (event["Number"], event["Stall"], event["InputAddr"]) == (0x10, 1, iova)
+    behind.tree.page(iova, behind.page)
+    behind.bench.do(smmu.cmd("RESUME", StreamID=8, STAG=event["STAG"], Ac=1))
+    assert (behind[CMD], behind[RETURNED]) == (HALTED, 1)
+    assert behind.read(behind.page, 8) != 0
+
+
+def test_command_resume_with_abort_ends_a_frame() -> None:
+    behind = Behind({"STALL_MODEL": 0}, S=1)
+    iova = behind.IOVA
+    assert behind.start(SUM64, iova + 8, iova + 15) == SUM64
+    tag = behind.event()["STAG"]
+    behind.bench.do(smmu.cmd("RESUME", StreamID=8, STAG=tag, Ac=0, Ab=1))
+    assert (behind[CMD], behind[WHERE]) == (ERROR, iova + 8)
+
+
+def test_attributes_of_a_frame_are_in_the_event() -> None:
+    behind = Behind({})
+    assert behind.start(SUM64, behind.IOVA, behind.IOVA + 7, attributes=0x07FF) == ERROR
+    event = behind.event()
+    assert [event[name] for name in ("Number", "PnU", "InD", "RnW")] == [0x10, 1, 1, 1]
