@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import click
 
 from smmu_emu.cli import INTERRUPTED
-from smmu_emu.cli.parameters import FILE_AT, NUMBER
+from smmu_emu.cli.parameters import FILE, FILE_AT, NUMBER
 
 if TYPE_CHECKING:
     from smmu_emu.machine import Machine, RunResult
@@ -39,7 +39,7 @@ Numbers are decimal or 0x...; K, M and G after them are powers of 1024.
 
 
 @click.command("run", epilog=_EPILOG)
-@click.argument("image", type=click.Path(path_type=Path))
+@click.argument("image", type=FILE)
 @click.option("--load-address", type=NUMBER, help="Where a raw binary goes in RAM.")
 @click.option("--entry", type=NUMBER, help="Where to start; default: the image's own entry.")
 @click.option(
@@ -57,10 +57,18 @@ Numbers are decimal or 0x...; K, M and G after them are powers of 1024.
     show_default=True,
     help="A PCI device, as dma-engine or dma-engine@00:02.0. Repeatable; replaces the default.",
 )
-@click.option("--max-instructions", type=NUMBER, help="End the run after so many; status 124.")
 @click.option(
-    "--json", "json_path", type=click.Path(path_type=Path), help="Write the report there."
+    "--dtb",
+    type=click.Path(path_type=Path),
+    help="Hand over this device tree instead of the machine's own.",
 )
+@click.option(
+    "--dumpdtb",
+    type=click.Path(path_type=Path),
+    help="Write the machine's device tree there, and do not run.",
+)
+@click.option("--max-instructions", type=NUMBER, help="End the run after so many; status 124.")
+@click.option("--json", "json_path", type=FILE, help="Write the report there.")
 @click.option("--report/--no-report", default=True, help="Print the report at the end.")
 @click.option("--gdb", metavar="PORT|PATH", help="Let GDB attach at a TCP port or a Unix socket.")
 @click.option("--gdb-wait", is_flag=True, help="Execute nothing before GDB has attached.")
@@ -83,6 +91,8 @@ def run_image(
     max_instructions: int | None = None,
     json_path: Path | None = None,
     report: bool = True,
+    dtb: Path | None = None,
+    dumpdtb: Path | None = None,
     gdb: str | None = None,
     gdb_wait: bool = False,
 ) -> int:
@@ -97,7 +107,10 @@ def run_image(
     with Machine.virt(
         ram=ram, devices=devices, cpu_model=cpu, smmu_ids=PRESETS[ids], console=print_bytes
     ) as machine:
-        machine.load(image, load_address=load_address, entry=entry)
+        machine.load(image, load_address=load_address, entry=entry, dtb=dtb)
+        if dumpdtb is not None:
+            dumpdtb.write_bytes(machine.device_tree(dtb=dtb))
+            return 0
         for address, path in blobs:
             machine.load_blob(address, path)
         if json_path is not None:

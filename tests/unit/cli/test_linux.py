@@ -136,6 +136,16 @@ def test_dumped_tree_is_what_the_kernel_would_get(
     assert fdt.parse_dtb(dumped.read_bytes()).get_property("model").value == "mine"
 
 
+def test_other_images_are_handed_a_tree_too(cli: Cli, tmp_path: Path) -> None:
+    dumped = tmp_path / "out.dtb"
+    assert cli("run", IMAGES / "hello.elf", "--dumpdtb", dumped) == (0, "", "")
+    tree = fdt.parse_dtb(dumped.read_bytes())
+    assert tree.exist_node("/smmuv3@9050000")
+    assert cli("run", IMAGES / "hello.elf", "--dtb", dumped).status == 0
+    dumped.write_bytes(b"no tree")
+    assert "is not a device tree" in cli("run", IMAGES / "hello.elf", "--dtb", dumped).line
+
+
 @pytest.mark.parametrize("mode", [",ro", ",snapshot", ""])
 def test_disk_modes_are_understood(cli: Cli, kernel: Path, disk: Path, mode: str) -> None:
     ended = cli("linux", "--kernel", kernel, "--disk", f"{disk}{mode}", "--command", "q")
