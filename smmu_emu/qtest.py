@@ -9,7 +9,7 @@ accesses.
 
 Where QEMU's server ends by an assertion, as for an argument that is no number, the answer here is
 FAIL. Other differences: a block that lies in device registers is moved in words of 4 bytes; FAIL
-answers more than `LARGEST` bytes at once, port I/O, and device modules, which are not here.
+answers more than `LARGEST` bytes at once, and modules, which are not here.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from smmu_emu.memory import Ram, Window
 LARGEST = 64 << 20
 """Bytes in one command."""
 LONGEST_LINE = 2 * LARGEST + 100
+LAST_PORT = 0xFFFF
 SPIS = INTERRUPTS - FIRST_SPI
 
 ADDRESSES = 1 << 64
@@ -80,8 +81,8 @@ class Qtest:
             table[f"read{suffix}"] = 1, self._reader(size)
             table[f"write{suffix}"] = 2, self._writer(size)
             if size < 8:
-                for direction in ("in", "out"):
-                    table[f"{direction}{suffix}"] = 0, _refuse("there is no port I/O here")
+                table[f"in{suffix}"] = 1, self._port_reader(size)
+                table[f"out{suffix}"] = 2, self._port_writer
         return table
 
     def handle(self, line: str) -> None:
@@ -187,6 +188,29 @@ class Qtest:
             low, high = max(first, address), min(end, address + size)
             if low < high:
                 yield from _parts(self.machine.memory.find(low), low, high - low)
+
+    # -- ports, behind which there is nothing
+
+    def _port_reader(self, size: int) -> Callable[[list[str]], str]:
+        def read(arguments: list[str]) -> str:
+            port = self._port(arguments[0])
+            if port:  # QEMU's test library reads port 0 in order to hear of interrupts
+                self.machine.reporter.report("port", port, "read")
+            return f"0x{(1 << 8 * size) - 1:04x}"
+
+        return read
+
+    def _port_writer(self, arguments: list[str]) -> str:
+        port = self._port(arguments[0])
+        _number(arguments[1])
+        self.machine.reporter.report("port", port, "write")
+        return ""
+
+    def _port(self, text: str) -> int:
+        port = _number(text)
+        if port > LAST_PORT:
+            raise CommandError(f"{port:#x} is no port: the last one is {LAST_PORT:#x}")
+        return port
 
     # -- time
 

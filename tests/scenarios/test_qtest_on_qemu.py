@@ -70,6 +70,7 @@ def memory() -> Iterator[str]:
     yield f"writeb {DATA:#x} 0x1ff"
     yield f"writew {DATA + 2:#x} 0x1ffff"
     yield f"readq {DATA:#x} and more words"
+    yield from ("inb 0", "inw 2", "inl 4", "outb 0 1")
 
 
 def edu() -> Iterator[str]:

@@ -134,6 +134,20 @@ def test_doubleword_that_a_device_refuses_is_two_words(rig: Rig) -> None:
     assert rig.ask("readq 0x10000018") == ["OK 0x1122334455667788"]
 
 
+def test_ports_read_as_all_ones_and_are_told(rig: Rig) -> None:
+    assert [rig.ask(f"in{suffix} 0x60")[0] for suffix in "bwl"] == [
+        "OK 0x00ff",
+        "OK 0xffff",
+        "OK 0xffffffff",
+    ]
+    assert rig.ask("outl 0x64 1") == ["OK"]
+    assert rig.ask("inb 0") == ["OK 0x00ff"]
+    assert [str(site) for site in rig.machine.unmodelled] == [
+        "port at 0x60: read",
+        "port at 0x64: write",
+    ]
+
+
 def test_block_in_registers_is_words(rig: Rig) -> None:
     assert rig.ask(f"read {SMMU:#x} 12") == ["OK 0x1b10440d1000730200000000"]
     assert rig.ask(f"write {EDU + 4:#x} 8 0x0000000005000000") == ["OK"]
@@ -270,8 +284,8 @@ def test_second_device_is_not_intercepted(rig: Rig) -> None:
         ("write 0x40000000 1 12", "FAIL '12' is no hexadecimal data such as 0x0102"),
         ("write 0x40000000 2 0xzz11", "FAIL data that is not hexadecimal"),
         ("b64write 0x40000000 2 ====", "FAIL data that is not base64"),
-        ("outb 0x60 1", "FAIL there is no port I/O here"),
-        ("inl 0x60", "FAIL there is no port I/O here"),
+        ("outb 0x60", "FAIL outb needs 2 arguments"),
+        ("inl 0x10000", "FAIL 0x10000 is no port: the last one is 0xffff"),
         ("module_load a b", "FAIL there are no modules"),
     ],
 )
