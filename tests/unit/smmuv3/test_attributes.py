@@ -237,13 +237,14 @@ def test_stage_2_can_force_the_type(mair: int, memattr: int, memory: int) -> Non
     assert _attributes(bench)[0] == memory
 
 
-def test_forcing_needs_the_feature() -> None:
-    """5.2 S2FWB: RES0 without it."""
-    bench, tree, second = nested_bench(ste={"S2FWB": 1}, cd={"MAIR0": 0x44})
-    tree.page(IOVA, 0x6_0000_0000, USER | AF)
-    second.page(0x6_0000_0000, RAM, S2_READ | AF | 0b1111 << 2)
+@pytest.mark.parametrize(("feature", "forced"), [(0, 1), (1, 0)])
+def test_forcing_needs_the_feature_and_the_stream(feature: int, forced: int) -> None:
+    """5.2 S2FWB, RES0 without IDR3.FWB: 0b0110 is outer non-cacheable, inner write-through."""
+    bench, tree, second = nested_bench(make_ids(FWB=feature, minor=2), ste={"S2FWB": forced})
+    tree.page(IOVA, 0x6_0000_0000, USER | AF | 1 << 2)
+    second.page(0x6_0000_0000, RAM, S2_READ | AF | 0b0110 << 2)
 
-    assert _attributes(bench)[0] == NC
+    assert _attributes(bench)[0] == 0x4B
 
 
 @pytest.mark.parametrize(("memattr", "device"), [(0b0001, True), (0b0110, False), (0b1001, True)])

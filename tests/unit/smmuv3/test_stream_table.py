@@ -273,6 +273,16 @@ def test_pointer_beyond_oas_is_truncated_or_aborts() -> None:
     assert _outcome(bench, 0) in (None, F_STE_FETCH)
 
 
+def test_address_of_an_aborted_fetch_is_recorded_up_to_oas() -> None:
+    """7.3: bits of FetchAddr above OAS are 0."""
+    bench = _bench(16, TWO_LEVEL, 8)
+    _l1(bench, 0, 1, NOWHERE | 1 << 50)
+    bench.go(0, sid=0)
+    [record] = bench.events()
+
+    assert record == F_STE_FETCH | NOWHERE << 192
+
+
 @pytest.mark.parametrize("recinvsid", [0, 1])
 def test_missing_second_level_obeys_recinvsid(recinvsid: int) -> None:
     bench = _bench(16, TWO_LEVEL, 8, recinvsid=recinvsid)
