@@ -220,6 +220,7 @@ class Transfer:
         self._next = 0
         self._moved = 0
         self._example = example
+        port.last_fault = None
         self._go_on()
 
     def _go_on(self) -> None:
