@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gc
 import importlib
+import os
 import signal
 import sys
 from io import TextIOWrapper
@@ -64,8 +65,17 @@ def main() -> NoReturn:
         status = _complain(str(error))
     except OSError as error:
         status = _complain(f"{error.filename or 'output'}: {error.strerror or error}")
+    _let_go_of_output()
     gc.freeze()  # the process ends: nothing is worth a search for garbage
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _let_go_of_output() -> None:
+    """Drop what nobody takes: Python would try once more at exit, and complain in its own words."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _complain(what: str, status: int = EMULATOR_ERROR) -> int:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from smmu_emu.cli.parameters import NUMBER
+from smmu_emu.cli.parameters import FILE, NUMBER
 
 if TYPE_CHECKING:
     from smmu_emu.cli.terminal import Keyboard, Script
@@ -45,18 +45,15 @@ class DiskParameter(click.ParamType["tuple[Path, str]"]):
         return Path(path), mode
 
 
-_FILE = click.Path(path_type=Path)
-
-
 @click.command("linux", epilog=_EPILOG)
-@click.option("--kernel", type=_FILE, required=True, help="An arm64 kernel image.")
-@click.option("--initrd", type=_FILE, help="An initial RAM disk.")
+@click.option("--kernel", type=FILE, required=True, help="An arm64 kernel image.")
+@click.option("--initrd", type=FILE, help="An initial RAM disk.")
 @click.option(
     "--disk", "disks", type=DiskParameter(), multiple=True, help="A virtio disk. Repeatable."
 )
 @click.option("--append", default="earlycon", show_default=True, help="The kernel's command line.")
-@click.option("--dtb", type=_FILE, help="Hand over this device tree instead of the machine's own.")
-@click.option("--dumpdtb", type=_FILE, help="Write the device tree there, and do not run.")
+@click.option("--dtb", type=FILE, help="Hand over this device tree instead of the machine's own.")
+@click.option("--dumpdtb", type=FILE, help="Write the device tree there, and do not run.")
 @click.option("--ram", type=NUMBER, default="512M", show_default=True, help="Size of RAM.")
 @click.option("--cpu", default="cortex-a57", show_default=True, help="Model of the core.")
 @click.option("--ids", default="qemu", show_default=True, help="Preset of SMMU ID registers.")
@@ -71,7 +68,7 @@ _FILE = click.Path(path_type=Path)
 )
 @click.option("--prompt", default="# ", show_default=True, help="What --command waits for.")
 @click.option("--max-instructions", type=NUMBER, help="End the run after so many; status 124.")
-@click.option("--json", "json_path", type=_FILE, help="Write the report there.")
+@click.option("--json", "json_path", type=FILE, help="Write the report there.")
 @click.option("--report/--no-report", default=True, help="Print the report at the end.")
 def command(**options: Any) -> None:
     """Boot a Linux kernel on the emulated board."""

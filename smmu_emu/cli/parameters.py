@@ -46,5 +46,7 @@ class FileAt(click.ParamType[tuple[int, Path]]):
         return NUMBER.convert(address, param, ctx), Path(path)
 
 
+FILE = click.Path(path_type=Path, readable=False)
+"""A file that is opened where it is used: what is wrong with it is told there, with status 123."""
 NUMBER = Number()
 FILE_AT = FileAt()

@@ -59,12 +59,12 @@ Numbers are decimal or 0x...; K, M and G after them are powers of 1024.
 )
 @click.option(
     "--dtb",
-    type=click.Path(path_type=Path),
+    type=FILE,
     help="Hand over this device tree instead of the machine's own.",
 )
 @click.option(
     "--dumpdtb",
-    type=click.Path(path_type=Path),
+    type=FILE,
     help="Write the machine's device tree there, and do not run.",
 )
 @click.option("--max-instructions", type=NUMBER, help="End the run after so many; status 124.")

@@ -56,6 +56,12 @@ def cli(
     gc.enable()
 
 
+@pytest.fixture(autouse=True)
+def _buffered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes buffer their output as they do by default, whatever the tests were started with."""
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
+
+
 def process(*arguments: object, timeout: float = 60) -> subprocess.CompletedProcess[str]:
     """Runs the command in a process of its own."""
     command = [*COMMAND, *map(str, arguments)]
