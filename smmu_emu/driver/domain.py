@@ -1,63 +1,71 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""An address space that streams attach to: a page table, and the invalidations it asks for.
+"""The kinds of address spaces: stage 1, stage 2, and a guest's stage 1 on a stage 2.
 
-Linux's arm-smmu-v3 does the same: a removed table is flushed at once (Leaf 0), unmapped leaves
-are gathered and flushed by one range or page by page (Leaf 1), then CMD_SYNC.
-Spec: IHI 0070 4.4, 3.21.
+Spec: IHI 0070 3.3.2, 4.4, 5.2, 5.4.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pgtable import ArmLpaeS1Regs, FlushOps, IotlbGather, PageTable, PageTableConfig, Prot, alloc
+from pgtable import ArmLpaeS1Regs, ArmLpaeS2Regs, DirtyBitmap, Quirk, TableMemory
 from smmu_emu.driver.queues import DriverError
+from smmu_emu.driver.space import AddressSpace
+from smmu_emu.driver.structures import Structures
 from smmu_emu.smmuv3.spec.cd import CD
 from smmu_emu.smmuv3.spec.command import Opcode, TlbInvalidate
+from smmu_emu.smmuv3.spec.ste import STE, Config
 
 if TYPE_CHECKING:
     from smmu_emu.driver.smmuv3 import Smmuv3Driver
 
-_PAGE_SIZES = {12: 1 << 12 | 1 << 21 | 1 << 30, 14: 1 << 14 | 1 << 25, 16: 1 << 16 | 1 << 29}
-_TG_OF_GRANULE = {12: 1, 14: 2, 16: 3}
 _SMALLEST_IAS, _LARGEST_IAS = 25, 48
 """What every SMMUv3 takes (T0SZ 39 and 16), whatever its version and options."""
-_MAX_NUM, _MAX_SCALE = 32, 31
-_MAX_COMMANDS = 512
-"""Past so many single addresses, dropping the whole ASID is cheaper."""
+_DIRTY_STATE = 2
 
 
-class Domain(FlushOps):
-    """A stage-1 address space under one ASID, mapped through ``table``; `close` gives it back.
+class Domain(AddressSpace):
+    """A stage-1 address space under one ASID.
 
-    ``invalidate`` False makes a driver that forgets its TLB maintenance, which is what this package
-    exists to expose.
+    ``stall`` lets its faults wait for the driver; ``dirty`` has hardware set access flags and dirty
+    state, for `collect_dirty`.
 
-    Raises: DriverError for a granule or size that the device lacks, or without memory.
+    Raises: DriverError for a granule, size or feature that the device lacks, or without memory.
     """
 
     def __init__(
-        self, driver: Smmuv3Driver, *, asid: int, granule_lg2: int = 12, ias: int = 48
+        self,
+        driver: Smmuv3Driver,
+        *,
+        asid: int,
+        granule_lg2: int = 12,
+        ias: int = 48,
+        stall: bool = False,
+        dirty: bool = False,
+        memory: TableMemory | None = None,
+        oas: int = 0,
     ) -> None:
-        if granule_lg2 not in driver.granules:
-            sizes = ", ".join(f"{size}" for size in driver.granules)
-            raise DriverError(f"granule_lg2 {granule_lg2}: the device has {sizes or 'none'}")
         if not _SMALLEST_IAS <= ias <= _LARGEST_IAS:
             sizes = f"{_SMALLEST_IAS} to {_LARGEST_IAS} bits"
             raise DriverError(f"ias {ias}: input sizes go from {sizes}")
-        self.driver = driver
-        self.asid = asid
-        self.granule_lg2 = granule_lg2
-        self.invalidate = True
-        config = PageTableConfig(
-            pgsize_bitmap=_PAGE_SIZES[granule_lg2],
+        if stall and not driver.features.stalls:
+            raise DriverError("stall: the device has no configurable stalls")
+        if dirty and driver.features.updates < _DIRTY_STATE:
+            raise DriverError("dirty: the device does not update dirty state")
+        super().__init__(
+            driver,
+            "ARM_64_LPAE_S1",
+            granule_lg2=granule_lg2,
             ias=ias,
-            oas=driver.output_bits,
-            tlb=self,
+            memory=memory,
+            oas=oas,
+            quirks=Quirk.ARM_HD if dirty else 0,
         )
-        self.table: PageTable[ArmLpaeS1Regs] = alloc("ARM_64_LPAE_S1", config, memory=driver.memory)
-        self.cd = self._make_cd(self.table.regs)
-        self.cd_address = driver.place(self.cd.to_bytes())
+        self.asid = asid
+        self.vmid = 0
+        self.structures = Structures(memory) if memory is not None else driver.structures
+        self.cd = self._make_cd(self.table.regs).replace(S=int(stall), HA=int(dirty), HD=int(dirty))
+        self.cd_address = self.structures.place(self.cd.to_bytes())
 
     def _make_cd(self, regs: ArmLpaeS1Regs) -> CD:
         tcr = regs.tcr
@@ -80,105 +88,137 @@ class Domain(FlushOps):
             MAIR1=regs.mair >> 32 & 0xFFFF_FFFF,
         )
 
-    def map(
-        self, iova: int, paddr: int, size: int, prot: int = Prot.READ | Prot.WRITE | Prot.CACHE
-    ) -> None:
-        """Map ``size`` bytes; raises pgtable's typed errors."""
-        self.table.map(iova, paddr, size, prot)
+    def collect_dirty(self, iova: int, size: int) -> list[tuple[int, int]]:
+        """Pages and blocks written since the last call, or mapped: (address, bytes) each.
 
-    def unmap(self, iova: int, size: int) -> None:
-        """Unmap ``size`` bytes and invalidate what the TLB may hold of them."""
-        gather = IotlbGather()
-        self.table.unmap(iova, size, gather)
-        if not gather.empty:
-            self._flush(gather.start, gather.end + 1 - gather.start, gather.pgsize, leaf=True)
+        They are clean afterwards, and the TLB is told, or it would not mark the next write.
 
-    def close(self) -> None:
-        """Detach the streams that use it, drop its translations, give back memory and ASID.
-
-        A second call is nothing.
+        Raises: DriverError if not all of the range is mapped.
         """
-        if not self.table.freed:
-            self.driver.forget(self)
-            self.table.close()
-            self.driver.give_back(self.cd_address, len(self.cd.to_bytes()))
+        found = DirtyBitmap()
+        problem = self.table.read_and_clear_dirty(iova, size, 0, found)
+        if not found.gather.empty:
+            start = found.gather.start
+            self._flush(start, found.gather.end + 1 - start, 1 << self.granule_lg2, leaf=False)
+        if problem:
+            raise DriverError(f"{size:#x} bytes at {iova:#x} are not all mapped")
+        return found.records
 
-    # -- what the table asks for
+    def ste(self) -> STE:
+        """Stage 1 alone."""
+        return STE.make(V=1, Config=Config.STAGE1, S1ContextPtr=self.cd_address, SHCFG=1)
 
-    def tlb_flush_all(self) -> None:
-        """Drop the whole address space."""
-        self._issue(TlbInvalidate.make(Opcode=Opcode.TLBI_NH_ASID, ASID=self.asid))
-        self._sync()
+    def everything(self) -> list[TlbInvalidate]:
+        """All under the ASID."""
+        return [TlbInvalidate.make(Opcode=Opcode.TLBI_NH_ASID, ASID=self.asid, VMID=self.vmid)]
 
-    def tlb_flush_walk(self, iova: int, size: int, granule: int) -> None:
-        """A table went away: drop leaves and walks, now."""
-        self._flush(iova, size, granule, leaf=False)
+    def one_address(self) -> TlbInvalidate:
+        """An address under the ASID."""
+        return TlbInvalidate.make(Opcode=Opcode.TLBI_NH_VA, ASID=self.asid, VMID=self.vmid)
 
-    def tlb_add_page(self, gather: IotlbGather | None, iova: int, granule: int) -> None:
-        """Remember a leaf for the flush at the end of the unmap."""
-        self.tlb_add_pages(gather, iova, granule, 1)
+    def release(self) -> None:
+        """The ASID is free again."""
+        self.structures.free(self.cd_address, len(self.cd.to_bytes()))
+        self.driver.asids.discard(self.asid)
 
-    def tlb_add_pages(
-        self, gather: IotlbGather | None, iova: int, granule: int, count: int
+
+class Stage2Domain(AddressSpace):
+    """A stage-2 address space under one VMID, alone or below guests' stages 1.
+
+    Raises: DriverError for a granule or stage that the device lacks, or without memory.
+    """
+
+    def __init__(
+        self, driver: Smmuv3Driver, *, vmid: int, granule_lg2: int = 12, ias: int = 0
     ) -> None:
-        """Remember a run of leaves; a different size or a hole flushes what was gathered."""
-        if gather is None:
-            return
-        size = granule * count
-        if not gather.empty and (gather.pgsize != granule or gather.is_disjoint(iova, size)):
-            self._flush(gather.start, gather.end + 1 - gather.start, gather.pgsize, leaf=True)
-            gather.clear()
-        gather.pgsize = granule
-        gather.add_range(iova, size)
+        if not driver.features.stage2:
+            raise DriverError("the device has no stage 2")
+        super().__init__(
+            driver,
+            "ARM_64_LPAE_S2",
+            granule_lg2=granule_lg2,
+            ias=ias or driver.features.output_bits,
+        )
+        self.vmid = vmid
+        self.guests: list[GuestDomain] = []
 
-    def _flush(self, iova: int, size: int, granule: int, *, leaf: bool) -> None:
-        if self.driver.has_ranges:
-            self._flush_ranges(iova, size, granule, leaf)
-        elif size > _MAX_COMMANDS * granule:
-            self._issue(TlbInvalidate.make(Opcode=Opcode.TLBI_NH_ASID, ASID=self.asid))
-        else:
-            for address in range(iova, iova + size, granule):
-                self._flush_address(address, leaf)
-        self._sync()
-
-    def _flush_address(self, iova: int, leaf: bool) -> None:
-        self._issue(
-            TlbInvalidate.make(
-                Opcode=Opcode.TLBI_NH_VA, ASID=self.asid, Address=iova & -0x1000, Leaf=leaf
-            )
+    def ste(self) -> STE:
+        """Stage 2 alone."""
+        regs: ArmLpaeS2Regs = self.table.regs
+        vtcr = regs.vtcr
+        return STE.make(
+            V=1,
+            Config=Config.STAGE2,
+            SHCFG=1,
+            S2VMID=self.vmid,
+            S2T0SZ=vtcr.tsz,
+            S2SL0=vtcr.sl,
+            S2IR0=vtcr.irgn,
+            S2OR0=vtcr.orgn,
+            S2SH0=vtcr.sh,
+            S2TG=vtcr.tg,
+            S2PS=vtcr.ps,
+            S2AA64=1,
+            S2PTW=1,
+            S2R=1,
+            S2TTB=regs.vttbr,
         )
 
-    def _flush_ranges(self, iova: int, size: int, granule: int, leaf: bool) -> None:
-        """Cover the range with commands of (NUM + 1) << SCALE pages each. Spec: 4.4.1.1."""
-        page_lg2 = self.granule_lg2
-        pages = size >> page_lg2
-        level = 3 - (granule.bit_length() - 1 - page_lg2) // (page_lg2 - 3) if leaf else 0
-        while pages:
-            scale = min((pages & -pages).bit_length() - 1, _MAX_SCALE)
-            number = pages >> scale & _MAX_NUM - 1 or _MAX_NUM
-            span = number << scale
-            if span == 1 and not level:
-                self._flush_address(iova, leaf)
-            else:
-                self._issue(
-                    TlbInvalidate.make(
-                        Opcode=Opcode.TLBI_NH_VA,
-                        ASID=self.asid,
-                        Address=iova,
-                        Leaf=leaf,
-                        TG=_TG_OF_GRANULE[page_lg2],
-                        NUM=number - 1,
-                        SCALE=scale,
-                        TTL=level,
-                    )
-                )
-            iova += span << page_lg2
-            pages -= span
+    def everything(self) -> list[TlbInvalidate]:
+        """All under the VMID, of guests too."""
+        return [TlbInvalidate.make(Opcode=Opcode.TLBI_S12_VMALL, VMID=self.vmid)]
 
-    def _issue(self, command: TlbInvalidate) -> None:
-        if self.invalidate:
-            self.driver.commands.issue(command.value)
+    def one_address(self) -> TlbInvalidate:
+        """An intermediate address under the VMID."""
+        return TlbInvalidate.make(Opcode=Opcode.TLBI_S2_IPA, VMID=self.vmid)
 
-    def _sync(self) -> None:
-        if self.invalidate:
-            self.driver.commands.sync()
+    def afterwards(self) -> list[TlbInvalidate]:
+        """What guests' stages 1 were combined with is known by their addresses. Spec: 4.4.3.1."""
+        if not self.guests:
+            return []
+        return [TlbInvalidate.make(Opcode=Opcode.TLBI_NH_ALL, VMID=self.vmid)]
+
+    def close(self) -> None:
+        """Close the guests first."""
+        for guest in list(self.guests):
+            guest.close()
+        super().close()
+
+    def release(self) -> None:
+        """The VMID is free again."""
+        self.driver.vmids.discard(self.vmid)
+
+
+class GuestDomain(Domain):
+    """A guest's stage 1: its table and Context descriptor are in the guest's ``memory``.
+
+    Their addresses are intermediate ones, which ``parent`` translates; so are what it maps to.
+
+    Raises: DriverError as `Domain` does.
+    """
+
+    def __init__(
+        self,
+        parent: Stage2Domain,
+        memory: TableMemory,
+        *,
+        asid: int,
+        granule_lg2: int = 12,
+        ias: int = 48,
+    ) -> None:
+        oas = parent.table.cfg.ias
+        super().__init__(
+            parent.driver, asid=asid, granule_lg2=granule_lg2, ias=ias, memory=memory, oas=oas
+        )
+        self.parent = parent
+        self.vmid = parent.vmid
+        parent.guests.append(self)
+
+    def ste(self) -> STE:
+        """Both stages."""
+        return self.parent.ste().replace(Config=Config.NESTED, S1ContextPtr=self.cd_address)
+
+    def release(self) -> None:
+        """ASIDs are the guest's own."""
+        self.structures.free(self.cd_address, len(self.cd.to_bytes()))
+        self.parent.guests.remove(self)

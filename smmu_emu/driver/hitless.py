@@ -11,8 +11,12 @@ at once, the entry is made invalid in between. Spec: IHI 0070 3.21.3.1, 5.2 (fie
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import TypeVar
 
+from smmu_emu.smmuv3.spec.cd import CD
 from smmu_emu.smmuv3.spec.ste import STE, Config
+
+Entry = TypeVar("Entry", STE, CD)
 
 WORDS = 8
 _MASK = (1 << 64) - 1
@@ -42,7 +46,24 @@ def used_by_ste(ste: STE) -> int:
     return STE.mask(*names)
 
 
-def steps(current: STE, target: STE, used: Callable[[STE], int]) -> Iterator[STE]:
+_HALVES = (
+    ("T0SZ", "TG0", "IR0", "OR0", "SH0", "HAD0", "TBI0", "HWU0", "TTB0"),
+    ("T1SZ", "TG1", "IR1", "OR1", "SH1", "HAD1", "TBI1", "HWU1", "TTB1"),
+)
+
+
+def used_by_cd(cd: CD) -> int:
+    """Mask of the bits of a CD that the SMMU looks at, given its V, EPD0 and EPD1."""
+    if not cd.V:
+        return CD.mask("V")
+    mask = CD.mask()
+    for disabled, names in zip((cd.EPD0, cd.EPD1), _HALVES, strict=True):
+        if disabled:
+            mask &= ~CD.mask(*names)
+    return mask
+
+
+def steps(current: Entry, target: Entry, used: Callable[[Entry], int]) -> Iterator[Entry]:
     """The values to store, in order; the SMMU must be told (CFGI, SYNC) after each.
 
     Between two values only bits that the first does not use change, or one doubleword.
@@ -54,12 +75,13 @@ def steps(current: STE, target: STE, used: Callable[[STE], int]) -> Iterator[STE
     if len(critical) > 1:
         yield from _through_invalid(current, target)
         return
+    entry = type(current)
     if prepared != current.value:
-        yield STE(prepared)
+        yield entry(prepared)
     if critical:
         word = critical[0]
         switched = prepared & ~(_MASK << 64 * word) | target.value & _MASK << 64 * word
-        yield STE(switched)
+        yield entry(switched)
         prepared = switched
     if prepared != target.value:
         yield target
@@ -70,7 +92,7 @@ def _differing_words(left: int, right: int, mask: int) -> list[int]:
     return [word for word in range(WORDS) if difference >> 64 * word & _MASK]
 
 
-def _through_invalid(current: STE, target: STE) -> Iterator[STE]:
+def _through_invalid(current: Entry, target: Entry) -> Iterator[Entry]:
     yield current.replace(V=0)
     yield target.replace(V=0)
     yield target

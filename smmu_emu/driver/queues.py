@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Software's side of an SMMUv3's queues: a command producer and an event consumer.
+"""Software's side of an SMMUv3's queues: a producer of commands, and consumers of records.
 
 Spec: IHI 0070 3.5. Queue memory is written as the core would, the indexes through registers.
 """
@@ -19,6 +19,7 @@ from smmu_emu.smmuv3.spec.command import (
     SyncSignal,
 )
 from smmu_emu.smmuv3.spec.event import EVENT_SIZE
+from smmu_emu.smmuv3.spec.page_request import PAGE_REQUEST_SIZE
 from smmu_emu.smmuv3.spec.registers import CMDQ_CONS, REGISTERS
 
 _PATIENCE = 1000
@@ -74,14 +75,38 @@ class Registers:
 
 
 class CommandProducer:
-    """Writes commands, rings the doorbell, waits for CMD_SYNC."""
+    """Writes commands, rings the doorbell, waits for CMD_SYNC.
 
-    def __init__(self, registers: Registers, memory: TableMemory, base: int, size_lg2: int) -> None:
+    With ``messages`` a CMD_SYNC tells of its completion by a message into its own slot, which is
+    polled instead of the index. ``recover`` is called when a command error has stopped the queue;
+    without it that is a DriverError.
+    """
+
+    def __init__(
+        self,
+        registers: Registers,
+        memory: TableMemory,
+        base: int,
+        size_lg2: int,
+        *,
+        messages: bool = False,
+    ) -> None:
         self.registers = registers
         self.memory = memory
         self.base = base
         self.size_lg2 = size_lg2
+        self.messages = messages
+        self.recover: Callable[[], None] | None = None
         self.prod = 0
+
+    def slot(self, index: int) -> int:
+        """Address of the entry with an index, whatever bits are above it."""
+        return self.base + COMMAND_SIZE * (index & (1 << self.size_lg2) - 1)
+
+    def put(self, index: int, command: int) -> None:
+        """Store a command; the doorbell is the caller's."""
+        offset = self.slot(index) - self.memory.base
+        self.memory.bytes[offset : offset + COMMAND_SIZE] = command.to_bytes(COMMAND_SIZE, "little")
 
     def issue(self, command: int) -> None:
         """Put one 128-bit command into the queue and ring; waits for room if it is full.
@@ -89,9 +114,7 @@ class CommandProducer:
         Raises: DriverError on a command error, or if the queue stays full.
         """
         self.registers.wait("CMDQ_CONS", self._has_room)
-        offset = self.base + COMMAND_SIZE * (self.prod & (1 << self.size_lg2) - 1)
-        offset -= self.memory.base
-        self.memory.bytes[offset : offset + COMMAND_SIZE] = command.to_bytes(COMMAND_SIZE, "little")
+        self.put(self.prod, command)
         self.prod = (self.prod + 1) & (2 << self.size_lg2) - 1
         self.registers.write("CMDQ_PROD", self.prod)
 
@@ -100,26 +123,50 @@ class CommandProducer:
 
         Raises: DriverError on a command error, or if it never completes.
         """
+        if self.messages:
+            self._sync_by_message()
+            return
         self.issue(Sync.make(Opcode=Opcode.SYNC, CS=SyncSignal.SEV).value)
         self.registers.wait("CMDQ_CONS", lambda cons: self._read_index(cons) == self.prod)
+
+    def _sync_by_message(self) -> None:
+        """The message is a zero over the first word of the CMD_SYNC, which is none before."""
+        slot = self.slot(self.prod)
+        offset = slot - self.memory.base
+        sync = Sync.make(Opcode=Opcode.SYNC, CS=SyncSignal.IRQ, MSIAddress=slot)
+        self.issue(sync.value)
+        for _ in range(_PATIENCE):
+            if not any(self.memory.bytes[offset : offset + 4]):
+                return
+            self._read_index(self.registers.read("CMDQ_CONS"))
+            self.registers.idle()
+        raise DriverError(f"the message of CMD_SYNC at {slot:#x} has not come")
 
     def _has_room(self, cons: int) -> bool:
         return self.prod ^ self._read_index(cons) != 1 << self.size_lg2
 
     def _read_index(self, cons: int) -> int:
-        if self.registers.read("GERROR") & 1 != self.registers.read("GERRORN") & 1:
-            error = CMDQ_CONS(cons).ERR
-            name = _ERRORS.get(error, f"error {error:#x}")
-            raise DriverError(f"the command at index {cons & 0xFFFFF:#x} met {name}")
+        registers = self.registers
+        if registers.read("GERROR") & 1 != registers.read("GERRORN") & 1:
+            if self.recover is None:
+                error = CMDQ_CONS(cons).ERR
+                name = _ERRORS.get(error, f"error {error:#x}")
+                raise DriverError(f"the command at index {cons & 0xFFFFF:#x} met {name}")
+            self.recover()
+            cons = registers.read("CMDQ_CONS")
         return cons & (2 << self.size_lg2) - 1
 
 
-class EventConsumer:
-    """Reads event records and gives their slots back."""
+class QueueConsumer:
+    """Reads the records of a queue ("EVENTQ", "PRIQ") and gives their slots back."""
 
-    def __init__(self, registers: Registers, memory: TableMemory, base: int, size_lg2: int) -> None:
+    def __init__(
+        self, registers: Registers, memory: TableMemory, name: str, base: int, size_lg2: int
+    ) -> None:
         self.registers = registers
         self.memory = memory
+        self.name = name
+        self.record_size = RECORD_SIZES[name]
         self.base = base
         self.size_lg2 = size_lg2
         self.overflows = 0
@@ -127,13 +174,18 @@ class EventConsumer:
     def drain(self) -> list[bytes]:
         """All records that wait, oldest first; an overflow is counted and acknowledged."""
         mask = (2 << self.size_lg2) - 1
-        prod, cons = self.registers.read("EVENTQ_PROD"), self.registers.read("EVENTQ_CONS")
+        prod = self.registers.read(f"{self.name}_PROD")
+        cons = self.registers.read(f"{self.name}_CONS")
         records, index = [], cons & mask
         while index != prod & mask:
-            start = self.base + EVENT_SIZE * (index & mask >> 1) - self.memory.base
-            records.append(bytes(self.memory.bytes[start : start + EVENT_SIZE]))
+            start = self.base + self.record_size * (index & mask >> 1) - self.memory.base
+            records.append(bytes(self.memory.bytes[start : start + self.record_size]))
             index = (index + 1) & mask
         self.overflows += bool((prod ^ cons) & _OVERFLOW)
         if records or (prod ^ cons) & _OVERFLOW:
-            self.registers.write("EVENTQ_CONS", index | prod & _OVERFLOW)
+            self.registers.write(f"{self.name}_CONS", index | prod & _OVERFLOW)
         return records
+
+
+RECORD_SIZES = {"EVENTQ": EVENT_SIZE, "PRIQ": PAGE_REQUEST_SIZE}
+"""Bytes of a record, by queue."""
