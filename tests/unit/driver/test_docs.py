@@ -10,8 +10,10 @@ DOC = Path(__file__).resolve().parents[3] / "docs" / "driver.md"
 
 
 def test_examples_of_the_document_run() -> None:
-    blocks = re.findall(r"```python\n(.*?)```", DOC.read_text(), re.DOTALL)
+    text = DOC.read_text()
+    blocks = list(re.finditer(r"```python\n(.*?)```", text, re.DOTALL))
     assert len(blocks) == 6
     names: dict[str, object] = {}
     for block in blocks:
-        exec(compile(block, str(DOC), "exec"), names)
+        above = "\n" * text.count("\n", 0, block.start(1))  # so that errors name the right line
+        exec(compile(above + block[1], str(DOC), "exec"), names)
