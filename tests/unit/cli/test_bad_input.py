@@ -229,6 +229,26 @@ def test_device_that_cannot_be_placed(cli: Cli, devices: list[str], words: str) 
     assert words in _line(cli, HELLO, *options)
 
 
+def test_device_tree_that_is_none(cli: Cli, tmp_path: Path) -> None:
+    assert _line(cli, HELLO, "--dtb", tmp_path / "no.dtb") == f"{tmp_path}/no.dtb: no such file"
+    bad = _file(tmp_path, b"not a tree", "bad.dtb")
+    assert _line(cli, HELLO, "--dtb", bad).startswith(f"{bad} is not a device tree: ")
+
+
+def test_device_tree_that_cannot_be_written(cli: Cli, tmp_path: Path) -> None:
+    line = _line(cli, HELLO, "--dumpdtb", tmp_path / "no" / "virt.dtb")
+    assert line == f"{tmp_path}/no/virt.dtb: No such file or directory"
+
+
+def test_debugger_at_a_place_that_cannot_be(cli: Cli, tmp_path: Path) -> None:
+    assert _line(cli, HELLO, "--gdb", "99999") == "--gdb 99999: ports end at 65535"
+    line = _line(cli, HELLO, "--gdb", tmp_path / "no" / "socket")
+    assert line.startswith(f"--gdb {tmp_path}/no/socket: cannot listen there: ")
+    ended = cli("run", HELLO, "--gdb-wait")
+    assert ended.status == 2
+    assert "--gdb-wait needs --gdb PORT or --gdb PATH" in ended.err
+
+
 # -- the report's file
 
 
