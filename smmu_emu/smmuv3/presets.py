@@ -9,6 +9,7 @@ that a preset grows with this package; docs/id_presets.md shows what is missing.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -151,7 +152,30 @@ REAL: dict[str, IdRegisters] = {
 }
 """What the originals have."""
 
-PRESETS: dict[str, IdRegisters] = {name: reduced(real)[0] for name, real in REAL.items()}
+
+class _Presets(Mapping[str, IdRegisters]):
+    """`REAL`, reduced when asked for: a start has no use for most of it."""
+
+    def __init__(self) -> None:
+        self._made: dict[str, IdRegisters] = {}
+
+    def __getitem__(self, name: str) -> IdRegisters:
+        made = self._made.get(name)
+        if made is None:
+            made = self._made[name] = reduced(REAL[name])[0]
+        return made
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(REAL)
+
+    def __len__(self) -> int:
+        return len(REAL)
+
+    def __contains__(self, name: object) -> bool:
+        return name in REAL
+
+
+PRESETS: Mapping[str, IdRegisters] = _Presets()
 """ID registers of known SMMUs, by name, as far as they are modelled."""
 
 
