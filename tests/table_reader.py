@@ -74,11 +74,11 @@ class TableReader:
             abort = self.register("GBPA") >> 20 & 1
             return None if abort or iova >> self.oas else iova
         ste = self._ste(sid)
-        if ste is None or not self._ste_legal(ste) or not ste["Config"] & 4:
+        if ste is None or not self.ste_legal(ste) or not ste["Config"] & 4:
             return None
-        access = self._overridden(ste, access)
+        access = self.overridden(ste, access)
         first, second = bool(ste["Config"] & 1), bool(ste["Config"] & 2)
-        index = self._cd_index(ste, first, ssid)
+        index = self.cd_index(ste, first, ssid)
         if index is None:
             return None
         if first and index < 0:
@@ -88,21 +88,21 @@ class TableReader:
                 return None
             return self._stage2(ste, iova, access) if second else iova
         cd = self._cd(ste, index)
-        if cd is None or not self._cd_legal(cd, ste):
+        if cd is None or not self.cd_legal(cd, ste):
             return None
         ipa = self._stage1(ste, cd, iova, access)
         if ipa is None or not second:
             return ipa
         return self._stage2(ste, ipa, access)
 
-    def _overridden(self, ste: dict[str, int], access: Access) -> Access:
+    def overridden(self, ste: dict[str, int], access: Access) -> Access:
         write, privileged, instruction = access
         if self.ids["ATTR_PERMS_OVR"]:
             privileged = {2: False, 3: True}.get(ste["PRIVCFG"], privileged)
             instruction = {2: False, 3: True}.get(ste["INSTCFG"], instruction)
         return Access(write, privileged, instruction and not write)
 
-    def _cd_index(self, ste: dict[str, int], first: bool, ssid: int | None) -> int | None:
+    def cd_index(self, ste: dict[str, int], first: bool, ssid: int | None) -> int | None:
         """Index of the CD; -1 where stage 1 is skipped, None where the transaction ends."""
         count_lg2 = ste["S1CDMax"] if first and self.ids["SSIDSIZE"] else 0
         if ssid is not None:
@@ -120,27 +120,31 @@ class TableReader:
         return None if None in words else words  # type: ignore[return-value]
 
     def _ste(self, sid: int) -> dict[str, int] | None:
+        where = self.ste_address(sid)
+        words = None if where is None else self._words(where, 8)
+        return None if words is None else decode(literals.STE, words)
+
+    def ste_address(self, sid: int) -> int | None:
+        """Where a stream's STE lies; None if it has none."""
         config = self.register("STRTAB_BASE_CFG")
         raw = config & 0x3F
         base = self.register("STRTAB_BASE") & 0x00FF_FFFF_FFFF_FFC0
         if sid >> min(raw, self.ids["SIDSIZE"]):
             return None
-        if config >> 16 & 3 == 1:
-            split = config >> 6 & 0x1F
-            split = split if split in (6, 8, 10) else 6
-            base &= -max(64, 8 << max(0, raw - split))
-            word = self.read64(base + 8 * (sid >> split))
-            if word is None:
-                return None
-            span = word & 0x1F
-            index = sid & (1 << split) - 1
-            if not 1 <= span <= min(11, split + 1) or index >> span - 1:
-                return None
-            table = word & 0x00FF_FFFF_FFFF_FFC0 & -(64 << span - 1)
-            words = self._words(table + 64 * index, 8)
-        else:
-            words = self._words((base & -(64 << raw)) + 64 * sid, 8)
-        return None if words is None else decode(literals.STE, words)
+        if config >> 16 & 3 != 1:
+            return (base & -(64 << raw)) + 64 * sid
+        split = config >> 6 & 0x1F
+        split = split if split in (6, 8, 10) else 6
+        base &= -max(64, 8 << max(0, raw - split))
+        word = self.read64(base + 8 * (sid >> split))
+        if word is None:
+            return None
+        span = word & 0x1F
+        index = sid & (1 << split) - 1
+        if not 1 <= span <= min(11, split + 1) or index >> span - 1:
+            return None
+        table = word & 0x00FF_FFFF_FFFF_FFC0 & -(64 << span - 1)
+        return table + 64 * index
 
     def _cd(self, ste: dict[str, int], index: int) -> dict[str, int] | None:
         count_lg2 = ste["S1CDMax"] if self.ids["SSIDSIZE"] else 0
@@ -170,7 +174,7 @@ class TableReader:
 
     # -- legality
 
-    def _ste_legal(self, ste: dict[str, int]) -> bool:
+    def ste_legal(self, ste: dict[str, int]) -> bool:
         ids, config = self.ids, ste["Config"]
         if not ste["V"]:
             return False
@@ -191,18 +195,20 @@ class TableReader:
             and not ids["CD2L"]
             and ste["S1Fmt"] in (1, 2),
             first and not second and ste["S1ContextPtr"] >> self.oas and self.minor,
+            ids["ATS"] and ste["EATS"] == 2 and (config != 7 or ids["NS1ATS"]),
+            ids["ATS"] and ste["EATS"] in (1, 2) and second and ste["S2S"],
         ]
         return not any(problems) and not (second and self._stage2_illegal(ste))
 
     def _stage2_illegal(self, ste: dict[str, int]) -> bool:
         ids = self.ids
-        granule = self._granule(GRANULE_0, ste["S2TG"])
+        granule = self.granule(GRANULE_0, ste["S2TG"])
         if granule is None or (ste["S2SL0"] == 3 and not (ids["STT"] and granule == 12)):
             return True
         small, large = self._txsz_limits(granule)
         small = max(small if granule < 16 else 12, 64 - self.ias)
         bits = 64 - ste["S2T0SZ"]
-        level = self._start_level(ste, granule)
+        level = self.start_level(ste, granule)
         shortest = (3 - level) * (granule - 3) + granule + 1
         pa_needed = {12: 44, 14: 42, 16: 44}[granule] if ste["S2SL0"] == 2 else 0
         return any(
@@ -220,9 +226,9 @@ class TableReader:
             )
         )
 
-    def _cd_legal(self, cd: dict[str, int], ste: dict[str, int]) -> bool:
+    def cd_legal(self, cd: dict[str, int], ste: dict[str, int]) -> bool:
         ids = self.ids
-        el2 = self._el2(ste)
+        el2 = self.el2(ste)
         halves = [0] if el2 else [half for half in (0, 1) if not cd[f"EPD{half}"]]
         if not cd["V"] or not cd["AA64"] or (halves and cd["ENDI"]):
             return False
@@ -235,7 +241,7 @@ class TableReader:
             not el2 and not ids["ASID16"] and cd["ASID"] > 0xFF,
         ]
         for half in halves:
-            granule = self._granule(GRANULE_1 if half else GRANULE_0, cd[f"TG{half}"])
+            granule = self.granule(GRANULE_1 if half else GRANULE_0, cd[f"TG{half}"])
             if granule is None:
                 return False
             small, large = self._txsz_limits(granule)
@@ -243,7 +249,7 @@ class TableReader:
             problems.append(self._base_too_large(cd[f"TTB{half}"], granule, PA_BITS[cd["IPS"]]))
         return not any(problems)
 
-    def _granule(self, encoding: dict[int, int], value: int) -> int | None:
+    def granule(self, encoding: dict[int, int], value: int) -> int | None:
         granule = encoding.get(value)
         names = {12: "GRAN4K", 14: "GRAN16K", 16: "GRAN64K"}
         return granule if granule and self.ids[names[granule]] else None
@@ -257,13 +263,13 @@ class TableReader:
         limit = min(output, self.oas)
         return bool((base & self.base_mask) >> (min(limit, 48) if granule < 16 else limit))
 
-    def _el2(self, ste: dict[str, int]) -> bool:
+    def el2(self, ste: dict[str, int]) -> bool:
         """NS-EL2, the world with one table."""
         strw = ste["STRW"] == 2 and self.ids["Hyp"] and ste["Config"] == 5
         return bool(strw and not self.register("CR2") & 1)
 
     @staticmethod
-    def _start_level(ste: dict[str, int], granule: int) -> int:
+    def start_level(ste: dict[str, int], granule: int) -> int:
         if granule == 12:
             return {0: 2, 1: 1, 2: 0, 3: 3}[ste["S2SL0"]]
         return 3 - ste["S2SL0"]
@@ -315,7 +321,7 @@ class TableReader:
     def _stage1(
         self, ste: dict[str, int], cd: dict[str, int], iova: int, access: Access
     ) -> int | None:
-        el2 = self._el2(ste)
+        el2 = self.el2(ste)
         half = iova >> 55 & 1
         if el2 and half:
             return None
@@ -326,7 +332,7 @@ class TableReader:
         bits = 64 - cd[f"T{half}SZ"]
         if iova >> bits != (ONES >> bits if half else 0):
             return None
-        granule = self._granule(GRANULE_1 if half else GRANULE_0, cd[f"TG{half}"])
+        granule = self.granule(GRANULE_1 if half else GRANULE_0, cd[f"TG{half}"])
         assert granule is not None
         level = 3
         while granule + (4 - level) * (granule - 3) < bits:
@@ -340,11 +346,11 @@ class TableReader:
         if leaf is None or not (leaf.descriptor >> 10 & 1 or cd["AFFD"]):
             return None
         tables = 0 if self.ids["HAD"] and cd[f"HAD{half}"] else leaf.tables
-        allowed = self._stage1_allows(cd, leaf.descriptor, tables, access, el2)
+        allowed = self.stage1_allows(cd, leaf.descriptor, tables, access, el2)
         return leaf.address if allowed else None
 
     @staticmethod
-    def _stage1_allows(
+    def stage1_allows(
         cd: dict[str, int], descriptor: int, tables: int, access: Access, el2: bool
     ) -> bool:
         """DDI 0487 AArch64.S1DirectBasePermissions, in its own words."""
@@ -381,7 +387,7 @@ class TableReader:
         if ipa >> bits:
             return None
         granule = GRANULE_0[ste["S2TG"]]
-        level = self._start_level(ste, granule)
+        level = self.start_level(ste, granule)
         leaf = self._walk(
             self.read64, ste["S2TTB"], granule, bits, level, ipa, PA_BITS[ste["S2PS"]]
         )
