@@ -289,6 +289,7 @@ class TableReader:
         """One stage; checks of range and of permissions are the caller's."""
         stride = granule - 3
         wide = granule == 16 and self.oas == 52
+        output = min(output, self.oas)
         shift = granule + (3 - level) * stride
         size = 8 << max(0, bits - shift)
         where = base & self.base_mask & -(max(size, 64) if output == 52 else size)
