@@ -20,12 +20,15 @@ from tests.unit.smmuv3.rig import (
     GUEST,
     NOWHERE,
     PAGE,
+    PXN,
     RAM,
     READ_ONLY,
+    S2_READ,
     S2_RW,
     S2_WRITE,
     TABLE,
     USER,
+    UXN,
     Bench,
     Tree,
     cmd,
@@ -40,6 +43,7 @@ OUT = 0x100_0000_0000
 DBM = 1 << 51
 CLEAN = USER | READ_ONLY | AF | DBM
 S2_CLEAN = S2_RW & ~S2_WRITE | DBM
+S2_XN = 1 << 54
 
 
 def _stage1(ha: int = 1, hd: int = 0, **cd: Any) -> tuple[Bench, Tree]:
@@ -185,6 +189,30 @@ def test_write_marks_a_writable_clean_page_dirty() -> None:
     assert bench.pa(IOVA, True) == OUT
 
     assert _word(bench, where) == OUT | USER | AF | DBM | PAGE
+
+
+@pytest.mark.parametrize(
+    ("execute_never", "privileged"), [(UXN, False), (PXN, True), (UXN | PXN, False)]
+)
+def test_marking_a_page_dirty_leaves_its_other_permissions(
+    execute_never: int, privileged: bool
+) -> None:
+    """3.13.3: the cached translation that the write leaves forbids execution as before."""
+    bench, tree = _stage1(hd=1)
+    tree.page(IOVA, OUT, CLEAN & ~USER | execute_never if privileged else CLEAN | execute_never)
+    assert bench.pa(IOVA, True, privileged=privileged) == OUT
+
+    assert bench.pa(IOVA, privileged=privileged) == OUT
+    assert bench.code(IOVA, privileged=privileged, instruction=True) == 0x13
+
+
+def test_marking_a_stage_2_page_dirty_leaves_its_other_permissions() -> None:
+    bench, tree = _stage2(hd=1)
+    tree.page(IOVA, OUT, S2_CLEAN & ~S2_READ | S2_XN)
+    assert bench.pa(IOVA, True) == OUT
+
+    assert bench.code(IOVA) == 0x13
+    assert bench.code(IOVA, instruction=True) == 0x13
 
 
 def test_read_leaves_a_clean_page_clean() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import pytest
 
+from smmu_emu.smmuv3 import Delays
 from tests.unit.smmuv3.rig import NOWHERE, RAM, Bench, cmd, make_ids
 
 AT = RAM + 0x50_0000
@@ -61,6 +62,21 @@ def test_message_registers_are_guarded_by_their_enable(
     bench.w(name, 0x14)
     assert bench.r(name) == 0
     bench.w("IRQ_CTRL", 5 & ~enable)
+    bench.w(name, 0x14)
+
+    assert bench.r(name) == 0x14
+
+
+@pytest.mark.parametrize(("source", "enable"), [("GERROR", 1), ("EVENTQ", 4)])
+def test_guard_of_message_registers_lasts_until_the_acknowledge(source: str, enable: int) -> None:
+    """6.2, 6.3.16: an enable in transition counts as set."""
+    bench = Bench(make_ids(**MSI), setup=False, delays=Delays(acknowledge=100))
+    name = f"{source}_IRQ_CFG1"
+    for value in (enable, 0):
+        bench.w("IRQ_CTRL", value)
+        bench.w(name, 0x14)
+        assert bench.r(name) == 0
+        bench.smmu.clock.advance(100)
     bench.w(name, 0x14)
 
     assert bench.r(name) == 0x14
