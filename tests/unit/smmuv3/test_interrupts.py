@@ -72,11 +72,11 @@ def test_guard_of_message_registers_lasts_until_the_acknowledge(source: str, ena
     """6.2, 6.3.16: an enable in transition counts as set."""
     bench = Bench(make_ids(**MSI), setup=False, delays=Delays(acknowledge=100))
     name = f"{source}_IRQ_CFG1"
-    for value in (enable, 0):
+    for value, now in ((enable, 100), (0, 200)):
         bench.w("IRQ_CTRL", value)
         bench.w(name, 0x14)
         assert bench.r(name) == 0
-        bench.smmu.clock.advance(100)
+        bench.smmu.clock.advance(now)
     bench.w(name, 0x14)
 
     assert bench.r(name) == 0x14
