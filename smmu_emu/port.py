@@ -2,14 +2,14 @@
 """How a device reaches memory: named ports, and the DMA port that goes through a translation unit.
 
 A port is a record of functions, not a layer: calling ``port.read_u64`` calls memory's own function.
-Whoever injects faults replaces a function of one port; the device knows nothing of it, and pays
-nothing while nobody does.
+Whoever injects faults stands before a function of one port (`smmu_emu.interpose`); the device knows
+nothing of it, and pays nothing while nobody does.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from smmu_emu.memory import PhysicalMemory
 from smmu_emu.transaction import Fault, Transaction, Translation
@@ -28,7 +28,9 @@ class MemoryPort:
     Functions mean what they mean in `PhysicalMemory`: None and False are external aborts.
     """
 
-    __slots__ = ("memory", "name", "read", "read_u64", "write", "write_u64")
+    __slots__ = ("interposed", "memory", "name", "read", "read_u64", "write", "write_u64")
+
+    interposed: dict[str, Any]
 
     def __init__(self, name: str, memory: PhysicalMemory) -> None:
         self.name = name

@@ -2,9 +2,9 @@
 """What happens to the traffic of an SMMU, told to listeners while there are any.
 
 Spec: IHI 0070 10.3 (what each event counts). The translation path knows nothing of this: while
-somebody listens, observing functions stand before those of the parts that traffic passes through,
-and observing ports between the walkers and their ports. When the last listener leaves, all is as it
-was before. Batches notice that the walker's port is not plain and go one by one meanwhile.
+somebody listens, observing functions stand before those of the parts that traffic passes through
+and of the walkers' ports. When the last listener leaves, all is as it was before. Batches notice
+that the walker's port is not plain and go one by one meanwhile.
 
 Choices that 10.3 leaves open: transactions and requests that are terminated are included, and so
 are those that pass while SMMUEN is 0; a stalled transaction that is retried is told of as a new
@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from smmu_emu.ats import TranslationRequest
-from smmu_emu.port import MemoryPort
+from smmu_emu.interpose import Interposition, Layer, Wrap, interpose
 from smmu_emu.smmuv3.context import Context, Stream
 from smmu_emu.smmuv3.device import Smmuv3
 from smmu_emu.smmuv3.spec.pmcg import MonitorEvent
@@ -28,14 +28,10 @@ Listener = Callable[[MonitorEvent, int], None]
 """Told of an event and the StreamID that it belongs to."""
 
 _Incoming = TypeVar("_Incoming", Transaction, TranslationRequest)
-_Outcome = TypeVar("_Outcome")
 
 
 class Observation:
-    """The observation of one SMMU; ``listeners`` hear of every event but clock cycles.
-
-    Get it from `of`, as an SMMU that is observed already must not be observed twice.
-    """
+    """The observation of one SMMU; ``listeners`` hear of every event but clock cycles."""
 
     def __init__(self, smmu: Smmuv3) -> None:
         self.smmu = smmu
@@ -44,13 +40,7 @@ class Observation:
         self._stream_id = 0
         self._tlb_missed = False
         self._config_missed = False
-        self._before: list[tuple[object, str, object]] = []
-
-    @classmethod
-    def of(cls, smmu: Smmuv3) -> Observation:
-        """The observation that is under way, or else a new one."""
-        port = smmu.stages.port
-        return port.observation if isinstance(port, _ObservedPort) else cls(smmu)
+        self._places: list[Interposition] = []
 
     def add(self, listener: Listener) -> None:
         """Tell ``listener`` from now on."""
@@ -73,53 +63,54 @@ class Observation:
 
     def _install(self) -> None:
         smmu = self.smmu
-        stages, configuration, ats = smmu.stages, smmu.configuration, smmu.ats
-        translate = self._arrival(smmu.path.translate, MonitorEvent.TRANSACTION)
-        request = self._arrival(ats.request, MonitorEvent.TRANSACTION, MonitorEvent.ATS_REQUEST)
-        passed = (MonitorEvent.TRANSACTION, MonitorEvent.ATS_TRANSLATED)
-        for owner, name, value in (
+        stages, configuration, ats, path = smmu.stages, smmu.configuration, smmu.ats, smmu.path
+        translate = self._arrival(MonitorEvent.TRANSACTION)
+        request = self._arrival(MonitorEvent.TRANSACTION, MonitorEvent.ATS_REQUEST)
+        passed = self._arrival(MonitorEvent.TRANSACTION, MonitorEvent.ATS_TRANSLATED)
+        places: list[tuple[object, str, Wrap]] = [
             (smmu, "translate", translate),
-            (smmu.path, "translate", translate),
+            (path, "translate", translate),
             (ats, "request", request),
-            (ats, "translated", self._arrival(ats.translated, *passed)),
-            (stages, "make_entry", self._make_entry(stages.make_entry)),
-            (stages, "cd_address", self._cd_address(stages.cd_address)),
-            (configuration, "find_stream", self._find_stream(configuration.find_stream)),
-            (stages, "port", _ObservedPort(stages.port, self, MonitorEvent.WALK_ACCESS)),
-            (configuration, "port", _ObservedPort(configuration.port, self, _CONFIG)),
+            (ats, "translated", passed),
+            (stages, "make_entry", self._make_entry),
+            (stages, "cd_address", self._cd_address),
+            (configuration, "find_stream", self._find_stream),
+        ]
+        for port, event in (
+            (stages.port, MonitorEvent.WALK_ACCESS),
+            (configuration.port, MonitorEvent.CONFIG_ACCESS),
         ):
-            self._before.append((owner, name, getattr(owner, name)))
-            setattr(owner, name, value)
+            access = self._access(event)
+            places += [(port, name, access) for name in _ACCESSES]
+        self._places = [interpose(*place, Layer.OBSERVE) for place in places]
 
     def _uninstall(self) -> None:
-        for owner, name, before in reversed(self._before):
-            if getattr(before, "__func__", None) is getattr(type(owner), name, _ABSENT):
-                delattr(owner, name)
-            else:
-                setattr(owner, name, before)
-        self._before.clear()
+        for place in self._places:
+            place.remove()
+        self._places.clear()
 
     # -- observing functions
 
-    def _arrival(
-        self, serve: Callable[[_Incoming], _Outcome], *events: MonitorEvent
-    ) -> Callable[[_Incoming], _Outcome]:
-        """``serve`` for something that comes in; while it lasts, all belongs to its stream."""
+    def _arrival(self, *events: MonitorEvent) -> Wrap:
+        """Something comes in to be served; while that lasts, all belongs to its stream."""
 
-        def observed(incoming: _Incoming) -> _Outcome:
-            if incoming is self._incoming:
-                return serve(incoming)  # the path starts over once deferred TLB entries are made
-            outer = self._incoming, self._stream_id, self._tlb_missed, self._config_missed
-            self._incoming, self._stream_id = incoming, incoming.stream_id
-            self._tlb_missed = self._config_missed = False
-            try:
-                for event in events:
-                    self.tell(event)
-                return serve(incoming)
-            finally:
-                self._incoming, self._stream_id, self._tlb_missed, self._config_missed = outer
+        def wrap(serve: Callable[[_Incoming], object]) -> Callable[[_Incoming], object]:
+            def observed(incoming: _Incoming) -> object:
+                if incoming is self._incoming:
+                    return serve(incoming)  # the path starts over once deferred entries are made
+                outer = self._incoming, self._stream_id, self._tlb_missed, self._config_missed
+                self._incoming, self._stream_id = incoming, incoming.stream_id
+                self._tlb_missed = self._config_missed = False
+                try:
+                    for event in events:
+                        self.tell(event)
+                    return serve(incoming)
+                finally:
+                    self._incoming, self._stream_id, self._tlb_missed, self._config_missed = outer
 
-        return observed
+            return observed
+
+        return wrap
 
     def _make_entry(
         self, make_entry: Callable[[Transaction, Context, int, int], Entry | Fault]
@@ -167,37 +158,17 @@ class Observation:
             self._config_missed = True
             self.tell(MonitorEvent.CONFIG_MISS)
 
+    def _access(self, event: MonitorEvent) -> Wrap:
+        """A walker reads or writes memory."""
 
-class _ObservedPort(MemoryPort):
-    """Stands before a port. Its functions are looked up at each access, so that they may be
-    replaced, and put back, at any time."""
+        def wrap(access: Callable[..., object]) -> Callable[..., object]:
+            def observed(*arguments: object) -> object:
+                self.tell(event)
+                return access(*arguments)
 
-    __slots__ = ("observation",)
+            return observed
 
-    def __init__(self, port: MemoryPort, observation: Observation, event: MonitorEvent) -> None:
-        super().__init__(port.name, port.memory)
-        self.observation = observation
-        tell = observation.tell
-
-        def read(pa: int, size: int) -> bytes | None:
-            tell(event)
-            return port.read(pa, size)
-
-        def read_u64(pa: int) -> int | None:
-            tell(event)
-            return port.read_u64(pa)
-
-        def write(pa: int, data: bytes | memoryview) -> bool:
-            tell(event)
-            return port.write(pa, data)
-
-        def write_u64(pa: int, value: int) -> bool:
-            tell(event)
-            return port.write_u64(pa, value)
-
-        self.read, self.read_u64 = read, read_u64
-        self.write, self.write_u64 = write, write_u64
+        return wrap
 
 
-_CONFIG = MonitorEvent.CONFIG_ACCESS
-_ABSENT = object()
+_ACCESSES = ("read", "read_u64", "write", "write_u64")

@@ -297,7 +297,7 @@ class Pmcg:
             self._observation.remove(self._count)
             self._observation = None
         else:
-            self._observation = Observation.of(self.smmu)
+            self._observation = Observation(self.smmu)
             self._observation.add(self._count)
 
     def _count(self, event: MonitorEvent, stream_id: int) -> None:

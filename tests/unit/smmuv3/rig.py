@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from smmu_emu.interpose import Function, Layer, interpose
 from smmu_emu.memory import PhysicalMemory
 from smmu_emu.smmuv3 import PRESETS, IdRegisters, Smmuv3
 from smmu_emu.transaction import Fault, Transaction, Translation
@@ -197,17 +198,12 @@ class Bench:
         """Log of the addresses that one of the SMMU's ports reads from now on."""
         port = self.smmu.ports[name]
         log: list[int] = []
-        read, read_u64 = port.read, port.read_u64
 
-        def logged_read(pa: int, size: int) -> bytes | None:
-            log.append(pa)
-            return read(pa, size)
+        def logged(read: Function) -> Function:
+            return lambda pa, *size: log.append(pa) or read(pa, *size)
 
-        def logged_read_u64(pa: int) -> int | None:
-            log.append(pa)
-            return read_u64(pa)
-
-        port.read, port.read_u64 = logged_read, logged_read_u64
+        for function in ("read", "read_u64"):
+            interpose(port, function, logged, Layer.INJECT)
         return log
 
     # -- commands
