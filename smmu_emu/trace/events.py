@@ -62,8 +62,8 @@ class Command(NamedTuple):
     """Who rang the doorbell (wrote CMDQ_PROD)."""
     name: str
     """As in the specification, without CMD_: "TLBI_NH_VA"."""
-    index: int
-    """Of its slot, without the wrap bit."""
+    slot: int
+    """Index in the queue, without the wrap bit."""
     pa: int
     data: bytes
     """Its 16 bytes in memory order."""
@@ -102,7 +102,7 @@ class Invalidation(NamedTuple):
 
 
 class ConfigInvalidation(NamedTuple):
-    """Cached STEs or CDs were dropped: those of ``count`` streams from ``stream_id``.
+    """Cached STEs or CDs were dropped: those of ``streams`` streams from ``stream_id``.
 
     ``what`` is "STE" (which takes the stream's CDs along), "CD" (``substream_id`` tells which) or
     "CDs".
@@ -116,7 +116,7 @@ class ConfigInvalidation(NamedTuple):
     name: str
     what: str
     stream_id: int
-    count: int
+    streams: int
     substream_id: int | None
     removed: tuple[int, ...]
 
