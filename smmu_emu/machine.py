@@ -155,7 +155,7 @@ class Machine:
         """Every device by its name; PCI functions as "iommu-testdev@00:01.0"."""
         board = self.board
         found: dict[str, Any] = {"gic": board.gic, "v2m": board.v2m}
-        found |= {"pl011": board.uart, "pcie": board.pcie}
+        found |= {"pl011": board.uart, "pl031": board.rtc, "pcie": board.pcie}
         if board.smmu is not None:
             found[board.smmu.name] = board.smmu
         if board.pmcg is not None:

@@ -18,7 +18,7 @@ from smmu_emu.errors import ImageError
 if TYPE_CHECKING:
     from smmu_emu.board.virt import Place, VirtBoard
 
-_CLOCK, _GIC, _SMMU, _CPU = 0x8000, 0x8002, 0x8004, 0x8001
+_CLOCK, _CPU, _GIC, _V2M, _SMMU = 0x8000, 0x8001, 0x8002, 0x8003, 0x8004
 """Phandles, which are QEMU's too."""
 _SPI, _PPI = 0, 1
 _EDGE, _LEVEL = 1, 4
@@ -27,6 +27,9 @@ _PPI_LEVEL = 0x104
 _GIC_FRAME = 0x1_0000
 _UART_CLOCK = 24_000_000
 _BUSES = 0x100
+_SLOTS, _SLOT_SHIFT = 3, 11
+"""Of a PCI device's number, the bits that tell to which lines its pins lead."""
+_PAGE = 0x1000
 _VERSION = 17
 
 Value = str | int | list[int] | tuple[str, ...] | None
@@ -58,8 +61,11 @@ def build(
     _add_memory(root, board)
     _add_gic(root)
     _add_uart(root)
+    _add_rtc(root)
     if board.smmu is not None:
         _add_smmu(root)
+    if board.pmcg is not None:
+        _add_pmcg(root)
     _add_pcie(root, board)
     for number, transport in enumerate(board.virtio):
         _add_virtio(root, board, number, transport.device.dma.stream_id)
@@ -137,7 +143,7 @@ def _add_memory(root: Any, board: VirtBoard) -> None:
 def _add_gic(root: Any) -> None:
     frames = [*_wide(virt.GIC_DISTRIBUTOR.base), *_wide(_GIC_FRAME)]
     frames += [*_wide(virt.GIC_CPU.base), *_wide(_GIC_FRAME)]
-    _add(
+    controller = _add(
         root,
         f"intc@{virt.GIC_DISTRIBUTOR.base:x}",
         {
@@ -149,6 +155,16 @@ def _add_gic(root: Any) -> None:
             "#address-cells": 2,
             "interrupt-controller": None,
             "#interrupt-cells": 3,
+        },
+    )
+    _add(
+        controller,
+        f"v2m@{virt.GIC_V2M.base:x}",
+        {
+            "phandle": _V2M,
+            "reg": _reg(virt.GIC_V2M),
+            "msi-controller": None,
+            "compatible": "arm,gic-v2m-frame",
         },
     )
 
@@ -178,6 +194,20 @@ def _add_uart(root: Any) -> None:
     )
 
 
+def _add_rtc(root: Any) -> None:
+    _add(
+        root,
+        f"pl031@{virt.RTC.base:x}",
+        {
+            "clock-names": "apb_pclk",
+            "clocks": _CLOCK,
+            "interrupts": [_SPI, virt.RTC_SPI, _LEVEL],
+            "reg": _reg(virt.RTC),
+            "compatible": ("arm,pl031", "arm,primecell"),
+        },
+    )
+
+
 def _add_smmu(root: Any) -> None:
     names = ("eventq", "priq", "cmdq_sync", "gerror")
     _add(
@@ -195,14 +225,31 @@ def _add_smmu(root: Any) -> None:
     )
 
 
+def _add_pmcg(root: Any) -> None:
+    """Spec: Linux's binding arm,smmu-v3-pmcg, with one register window per page."""
+    base, half = virt.PMCG.base, virt.PMCG.size // 2
+    _add(
+        root,
+        f"pmu@{base:x}",
+        {
+            "interrupts": [_SPI, virt.PMCG_SPI, _EDGE],
+            "reg": [word for page in (base, base + half) for word in (*_wide(page), *_wide(_PAGE))],
+            "compatible": "arm,smmu-v3-pmcg",
+        },
+    )
+
+
 def _add_pcie(root: Any, board: VirtBoard) -> None:
-    """Memory windows are 32 and 64 bits wide; there is no I/O space and no INTx."""
+    """Memory windows are 32 and 64 bits wide; there is no I/O space."""
     low, high = virt.PCIE_MMIO, virt.PCIE_MMIO_HIGH
+    requesters = virt.VIRTIO_STREAM if board.virtio else _BUSES << 8
     properties: dict[str, Value] = {}
     if board.smmu is not None:
-        streams = virt.VIRTIO_STREAM if board.virtio else _BUSES << 8
-        properties["iommu-map"] = [0, _SMMU, 0, streams]
+        properties["iommu-map"] = [0, _SMMU, 0, requesters]
     properties |= {
+        "interrupt-map-mask": [_SLOTS << _SLOT_SHIFT, 0, 0, 7],
+        "interrupt-map": _pins(),
+        "msi-map": [0, _V2M, 0, requesters],
         "#interrupt-cells": 1,
         "ranges": [
             *(0x0200_0000, *_wide(low.base), *_wide(low.base), *_wide(low.size)),
@@ -218,6 +265,20 @@ def _add_pcie(root: Any, board: VirtBoard) -> None:
         "compatible": "pci-host-ecam-generic",
     }
     _add(root, f"pcie@{low.base:x}", properties)
+
+
+def _pins() -> list[int]:
+    """Where each interrupt pin of each device leads: pins turn by one a device, modulo four.
+
+    A row is a device, its pin, and the interrupt of the GIC, whose addresses have two cells.
+    """
+    rows: list[int] = []
+    lines = virt.PCIE_SPIS
+    for slot in range(_SLOTS + 1):
+        for pin in range(len(lines)):
+            spi = lines[(slot + pin) % len(lines)]
+            rows += [slot << _SLOT_SHIFT, 0, 0, pin + 1, _GIC, 0, 0, _SPI, spi, _LEVEL]
+    return rows
 
 
 def _add_virtio(root: Any, board: VirtBoard, number: int, stream_id: int) -> None:

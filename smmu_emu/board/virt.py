@@ -2,10 +2,10 @@
 """QEMU's ``virt`` board: the same devices at the same addresses on the same interrupts.
 
 Reference: QEMU 11's hw/arm/virt.c with ``-M virt,acpi=off,iommu=smmuv3 -nodefaults``. Of its
-devices there are the PL011, the GICv2 with its message frame (GICv2m), the PCIe host, the SMMUv3
-and the virtio-mmio transports. QEMU lacks the PCI functions "dma-engine" and "smmu-test-engine",
-and has its transports beside the SMMU, not behind it. Flash, RTC, GPIO, fw_cfg, the platform bus
-and the PCIe port I/O window are not here: who touches them gets an external abort, and it is told.
+devices there are the PL011, the PL031, the GICv2 with its message frame (GICv2m), the PCIe host,
+the SMMUv3 and the virtio-mmio transports. QEMU lacks the PCI functions "dma-engine" and
+"smmu-test-engine", and has its transports beside the SMMU, not behind it. Flash, GPIO, fw_cfg, the
+platform bus and the PCIe port I/O window are not here: who touches them gets an external abort, and it is told.
 The device tree is at the start of RAM (`smmu_emu.board.handover`), so images load at
 `LOWEST_IMAGE` or above.
 """
@@ -23,6 +23,7 @@ from smmu_emu.devices.iommu_testdev import IommuTestdev
 from smmu_emu.devices.pcie import Bar, Function, format_address, parse_address
 from smmu_emu.devices.pcie_host import ECAM_SIZE, PcieHost
 from smmu_emu.devices.pl011 import Pl011
+from smmu_emu.devices.pl031 import Pl031
 from smmu_emu.devices.reporter import Report, Reporter
 from smmu_emu.devices.virtio.block import VirtioBlock
 from smmu_emu.devices.virtio.disk import Disk
@@ -49,6 +50,7 @@ GIC_DISTRIBUTOR = Place(0x0800_0000, 0x1000)
 GIC_CPU = Place(0x0801_0000, 0x2000)
 GIC_V2M = Place(0x0802_0000, 0x1000)
 UART = Place(0x0900_0000, 0x1000)
+RTC = Place(0x0901_0000, 0x1000)
 SMMU = Place(0x0905_0000, 0x2_0000)
 VIRTIO = Place(0x0A00_0000, 0x4000)
 PMCG = Place(0x0910_0000, 0x2_0000)
@@ -63,6 +65,7 @@ SMALLEST_RAM = 1 << 20
 LARGEST_RAM = 255 << 30
 
 UART_SPI = 1
+RTC_SPI = 2
 SMMU_SPIS = {"eventq": 74, "priq": 75, "cmdq_sync": 76, "gerror": 77}
 """Shared peripheral interrupts; the GIC's number is 32 more."""
 PCIE_SPIS = (3, 4, 5, 6)
@@ -154,6 +157,7 @@ class VirtBoard:
         self.memory.unanswered = lambda pa, kind: reporter.report("nothing", pa, kind)
         self.memory.add_ram(RAM_BASE, ram)
         self.uart = Pl011(console, reporter.window("pl011", UART.base))
+        self.rtc = Pl031(clock, reporter.window("pl031", RTC.base))
         self.gic = Gicv2(
             reporter.window("gic distributor", GIC_DISTRIBUTOR.base),
             reporter.window("gic cpu interface", GIC_CPU.base),
@@ -208,6 +212,7 @@ class VirtBoard:
         add(*GIC_CPU, self.gic.cpu, "gic cpu interface")
         add(*GIC_V2M, self.v2m, "gic v2m")
         add(*UART, self.uart, "pl011")
+        add(*RTC, self.rtc, "pl031")
         if self.smmu is not None:
             add(*SMMU, self.smmu, self.smmu.name)
         add(*VIRTIO, VirtioSlots(self.virtio), "virtio")
@@ -217,7 +222,7 @@ class VirtBoard:
 
     def wires(self) -> dict[int, InterruptLine]:
         """The wire on each shared peripheral interrupt that has one."""
-        found = {UART_SPI: self.uart.interrupt}
+        found = {UART_SPI: self.uart.interrupt, RTC_SPI: self.rtc.interrupt}
         found |= zip(PCIE_SPIS, self.pcie.interrupts, strict=True)
         for number, transport in enumerate(self.virtio, VIRTIO_SPI):
             found[number] = transport.interrupt
@@ -289,6 +294,7 @@ class VirtBoard:
         """Power-on state of all devices; RAM is zero."""
         self.memory.clear()
         self.uart.reset()
+        self.rtc.reset()
         self.pcie.reset()
         for transport in self.virtio:
             transport.reset()

@@ -36,6 +36,7 @@ def test_every_window_is_in_the_table() -> None:
     ("device", "interrupts"),
     [
         ("PL011", (virt.UART_SPI,)),
+        ("PL031", (virt.RTC_SPI,)),
         ("SMMUv3", tuple(virt.SMMU_SPIS.values())),
         ("PMCG (`pmcg=True`; not on QEMU)", (virt.PMCG_SPI,)),
         ("virtio-mmio, 32 transports", (virt.VIRTIO_SPI,)),

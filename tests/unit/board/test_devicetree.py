@@ -171,3 +171,21 @@ def test_damaged_tree_is_one_line(cut: int) -> None:
 def test_what_is_no_tree_is_one_line() -> None:
     with pytest.raises(ImageError, match="is not a device tree: Invalid Magic Number"):
         Machine.virt().device_tree(dtb=bytes(400))
+
+
+def test_counter_group_is_described_where_there_is_one() -> None:
+    path = "/pmu@9100000"
+    found = tree(Machine.virt(pmcg=True))
+    assert texts(found, path, "compatible") == ["arm,smmu-v3-pmcg"]
+    assert words(found, path, "reg") == [0, 0x910_0000, 0, 0x1000, 0, 0x911_0000, 0, 0x1000]
+    assert words(found, path, "interrupts") == [0, 176, 1]
+    assert not tree(Machine.virt()).exist_node(path)
+
+
+def test_messages_and_pins_of_pci_lead_to_the_gic() -> None:
+    found = tree(Machine.virt())
+    assert words(found, GIC + "/v2m@8020000", "phandle") == [0x8003]
+    assert words(found, PCIE, "msi-map") == [0, 0x8003, 0, 0x1_0000]
+    pins = words(found, PCIE, "interrupt-map")
+    assert len(pins) == 16 * 10
+    assert pins[5 * 10 :][:10] == [0x800, 0, 0, 2, 0x8002, 0, 0, 0, 5, 4]  # device 1, INTB

@@ -37,6 +37,7 @@ def test_address_map_is_qemus() -> None:
         "gic cpu interface": (0x0801_0000, 0x0801_1FFF),
         "gic v2m": (0x0802_0000, 0x0802_0FFF),
         "pl011": (0x0900_0000, 0x0900_0FFF),
+        "pl031": (0x0901_0000, 0x0901_0FFF),
         "smmu0": (0x0905_0000, 0x0906_FFFF),
         "virtio": (0x0A00_0000, 0x0A00_3FFF),
         "pcie mmio": (0x1000_0000, 0x3EFE_FFFF),
@@ -53,6 +54,7 @@ def test_address_map_is_qemus() -> None:
         (0x0801_00FC, 0x2043B),
         (0x0802_0008, 0x50_0040),
         (0x0900_0FE0, 0x11),
+        (0x0901_0FE0, 0x31),
         (0x0A00_0000, 0x7472_6976),
         (0x0A00_0004, 2),
         (0x0A00_0008, 0),
@@ -108,7 +110,7 @@ def test_board_without_smmu_has_none_in_its_map() -> None:
 
 
 @pytest.mark.parametrize(
-    "pa", [0x0, 0x0803_0000, 0x0901_0000, 0x0A00_4000, 0x3EFF_0000, 0x6000_0000]
+    "pa", [0x0, 0x0803_0000, 0x0903_0000, 0x0A00_4000, 0x3EFF_0000, 0x6000_0000]
 )
 def test_what_qemu_has_and_we_do_not_is_an_abort_and_told(pa: int) -> None:
     board, reporter, _ = make()
