@@ -58,6 +58,9 @@ Numbers are decimal or 0x...; K, M and G after them are powers of 1024.
     help="A PCI device, as dma-engine or dma-engine@00:02.0. Repeatable; replaces the default.",
 )
 @click.option(
+    "--append", default="", help="Words for the image: its semihosting or kernel command line."
+)
+@click.option(
     "--dtb",
     type=FILE,
     help="Hand over this device tree instead of the machine's own.",
@@ -88,6 +91,7 @@ def run_image(
     cpu: str = "cortex-a57",
     ids: str = "qemu",
     devices: tuple[str, ...] = ("iommu-testdev@00:01.0",),
+    append: str = "",
     max_instructions: int | None = None,
     json_path: Path | None = None,
     report: bool = True,
@@ -105,9 +109,14 @@ def run_image(
     if ids not in PRESETS:
         raise ConfigurationError(f"no ID registers {ids!r}; there are {', '.join(PRESETS)}")
     with Machine.virt(
-        ram=ram, devices=devices, cpu_model=cpu, smmu_ids=PRESETS[ids], console=print_bytes
+        ram=ram,
+        devices=devices,
+        cpu_model=cpu,
+        smmu_ids=PRESETS[ids],
+        command_line=f"{image.name} {append}".rstrip(),
+        console=print_bytes,
     ) as machine:
-        machine.load(image, load_address=load_address, entry=entry, dtb=dtb)
+        machine.load(image, load_address=load_address, entry=entry, append=append, dtb=dtb)
         if dumpdtb is not None:
             dumpdtb.write_bytes(machine.device_tree(dtb=dtb))
             return 0

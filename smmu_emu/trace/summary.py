@@ -154,7 +154,9 @@ class Summary(NamedTuple):
         yield f"commands       {commands or 'none'}"
         yield f"events         {self.events_recorded:,} recorded, {self.events_lost:,} not recorded"
         for reasons, group in groupby(self.refused, _reason_lines):
-            yield from map(_headline, group)
+            for line, same in groupby(map(_headline, group)):
+                times = sum(1 for _ in same)
+                yield line + (f"  ({times:,} times)" if times > 1 else "")
             yield from reasons
         if self.refused_not_kept:
             yield f"  and {self.refused_not_kept:,} more refused transactions, not kept"
