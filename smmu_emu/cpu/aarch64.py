@@ -1,17 +1,20 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""An AArch64 core at EL1, executed by Unicorn, whose time is virtual and whose runs repeat exactly.
+"""An AArch64 core, executed by Unicorn, whose time is virtual and whose runs repeat exactly.
 
-The guest has EL1 and EL0, AArch64, the MMU, IRQ, the generic timer, PSCI and semihosting. What lies
-above EL1 is this package: HVC and SMC end here. Virtual time advances by a fixed number of
-nanoseconds an instruction; a slice of execution ends at the clock's next deadline, and right after
-an instruction whose device access raised an interrupt or asked the run to end.
+The guest has EL1 and EL0, or EL2 as well, AArch64, the MMU, IRQ and FIQ, the generic timer, PSCI
+and semihosting. What lies above is this package: SMC ends here, and so does HVC where the guest
+starts at EL1. Virtual time advances by a fixed number of nanoseconds an instruction; a slice of
+execution ends at the clock's next deadline, and right after an instruction whose device access
+raised an interrupt or asked the run to end.
 
-DCZID_EL0 calls DC ZVA prohibited, as a hypervisor may, until a guest uses it without asking.
+DCZID_EL0 calls DC ZVA prohibited, as a hypervisor may, until a guest uses it without asking; a
+guest that starts at EL2 decides for itself.
 
-Left out: EL2 and EL3 for the guest, AArch32, SError, FIQ, hardware breakpoints, performance
-monitors, and what the engine does not check: floating point works whatever CPACR_EL1 says, SP may
-be misaligned, misaligned accesses to RAM pass with the MMU off, execution goes on after an illegal
-exception return, and the core's own table walks read zero outside RAM instead of aborting.
+Left out: EL3 for the guest, AArch32, SError, VHE (which no model here has), hardware breakpoints,
+performance monitors and EL2's traps of both, and what the engine does not check: floating point
+works whatever CPACR_EL1 says, SP may be misaligned, misaligned accesses to RAM pass with the MMU
+off, execution goes on after an illegal exception return, and the core's own table walks read zero
+outside RAM instead of aborting.
 
 Reference: Arm DDI 0487 (D1 exceptions, D8 address translation, D12 generic timer).
 """
@@ -23,15 +26,16 @@ from collections.abc import Callable
 from smmu_emu.clock import Clock
 from smmu_emu.cpu.breakpoints import Breakpoints
 from smmu_emu.cpu.codewatch import CodeWatch
-from smmu_emu.cpu.engine import GUEST_MODELS, HCR_EL2, MASK64, PC, SCR_EL3, Engine
+from smmu_emu.cpu.engine import EL2H_MASKED, GUEST_MODELS, HCR_EL2, MASK64, PC, SCR_EL3, Engine
 from smmu_emu.cpu.exit import ExitInfo, ExitKind
 from smmu_emu.cpu.faults import MemoryFaults
+from smmu_emu.cpu.interrupts import InterruptInputs
 from smmu_emu.cpu.mmio import InstructionPlans, WindowPort
 from smmu_emu.cpu.names import SYSTEM
 from smmu_emu.cpu.pace import Pace
 from smmu_emu.cpu.runstate import RunState, Waiting
 from smmu_emu.cpu.semihosting import Semihosting
-from smmu_emu.cpu.sysregs import SystemRegisters
+from smmu_emu.cpu.sysregs import SystemDevice, SystemRegisters
 from smmu_emu.cpu.timer import Timer
 from smmu_emu.cpu.traps import HCR_TDZ, Traps
 from smmu_emu.cpu.virtual import VirtualMemory
@@ -40,11 +44,9 @@ from smmu_emu.errors import ConfigurationError, EmulatorError
 from smmu_emu.interrupt import InterruptLine
 from smmu_emu.memory import PAGE, PhysicalMemory
 
-_SCR = 0x501  # NS, HCE, RW
-_HCR = 1 << 31 | 1 << 13 | 1 << 4  # RW, TWI, IMO
-_HCR_VI = 1 << 7
+_SCR = 0x1501  # NS, HCE, RW, TWI
+_HCR_RW = 1 << 31
 _EL1H_MASKED = 0x3C5
-_IRQ_MASKED = 1 << 7
 _BRANCH_TO_SELF = 0x1400_0000
 _PATIENCE = 1_000_000
 """Events on the clock that a waiting core lets pass before it is called dead."""
@@ -53,7 +55,7 @@ _PATIENCE = 1_000_000
 class Aarch64Core:
     """One core on a memory map that is complete: add RAM and windows before making it.
 
-    The core starts in EL1h, non-secure, MMU off, as firmware or PSCI would enter an image.
+    The core starts in EL1h or EL2h, non-secure, MMU off, as firmware or PSCI would enter an image.
 
     ``console`` takes what the guest prints through semihosting. ``unmodelled`` is told, once a
     site, of system registers the guest touched that nobody models: ``(what, pc)``.
@@ -63,10 +65,14 @@ class Aarch64Core:
 
     irq: InterruptLine
     """The IRQ input, a level: the interrupt controller drives it."""
+    fiq: InterruptLine
+    """The FIQ input, a level."""
     physical_timer: InterruptLine
     """EL1 physical timer's output, a level (PPI 30 on boards of Arm's kind): set its ``sink``."""
     virtual_timer: InterruptLine
     """EL1 virtual timer's output, a level (PPI 27): set its ``sink``."""
+    hypervisor_timer: InterruptLine
+    """EL2 physical timer's output, a level (PPI 26): set its ``sink``."""
     idle: Callable[[int | None], int | None] | None
     """What an idle core does instead of skipping to the next thing on the clock, for people who
     watch: it gets that deadline (None: nothing is due), may sleep and feed devices, and answers up
@@ -98,13 +104,16 @@ class Aarch64Core:
         self._state = RunState()
         self._pace = pace = Pace(engine, clock, ns_per_instruction)
         self._virtual = virtual = VirtualMemory(engine, memory)
-        self._irq_in_engine = False
         self._events_waited_for = 0
         self.idle = None
-        self.irq = InterruptLine("irq", lambda _: pace.interrupt())
-        physical, virtual_timer = Timer(clock, "physical timer"), Timer(clock, "virtual timer")
+        self._interrupts = interrupts = InterruptInputs(engine, pace)
+        self.irq, self.fiq = interrupts.irq, interrupts.fiq
+        physical, hypervisor = Timer(clock, "physical timer"), Timer(clock, "hypervisor timer")
+        virtual_timer = Timer(clock, "virtual timer")
         self.physical_timer, self.virtual_timer = physical.line, virtual_timer.line
-        self._system = SystemRegisters(engine, pace, physical, virtual_timer, self._report)
+        self.hypervisor_timer = hypervisor.line
+        timers = physical, virtual_timer, hypervisor
+        self._system = SystemRegisters(engine, pace, timers, self._report)
 
         plans = InstructionPlans(engine, virtual.instruction)
         self._ports = [WindowPort(window, engine, pace, plans) for window in memory.windows]
@@ -116,19 +125,37 @@ class Aarch64Core:
         self._watchpoints = Watchpoints(engine, pace)
         self.watched: Watchpoint | None = None
         """What ended the last run, if that was a watchpoint."""
-        self._traps = Traps(engine, pace, memory, virtual, self._state, host, self._report)
+        self._traps = Traps(engine, pace, memory, virtual, self._state, system, host, self._report)
         memory.code_written = self._code.written
-        self._pristine = engine.save()
+        self._pristine = {1: engine.save()}
+        self._begin_as_firmware_would(2)
+        self._pristine[2] = engine.save()
+        engine.restore(self._pristine[1])
 
-    def _begin_as_firmware_would(self) -> None:
+    def _begin_as_firmware_would(self, level: int = 1) -> None:
         engine = self._engine
+        hcr = _HCR_RW | HCR_TDZ if level == 1 else 0
         engine.set_system(SCR_EL3, _SCR)
-        engine.set_system(HCR_EL2, _HCR | HCR_TDZ)
+        engine.set_system(HCR_EL2, hcr)
         engine.set_system(SYSTEM["CPACR_EL1"], 0)
-        engine.set("PSTATE", _EL1H_MASKED)
-        engine.set_system(HCR_EL2, _HCR | HCR_TDZ)
+        engine.set("PSTATE", _EL1H_MASKED if level == 1 else EL2H_MASKED)
+        engine.settle_state()
 
     # -- what others look at
+
+    @property
+    def system_device(self) -> SystemDevice | None:
+        """Who answers for system registers that are no part of the core, as a GIC's are."""
+        return self._system.device
+
+    @system_device.setter
+    def system_device(self, device: SystemDevice | None) -> None:
+        self._system.device = device
+
+    @property
+    def highest_level(self) -> int:
+        """The exception level that the guest started at, 1 or 2."""
+        return self._system.highest
 
     @property
     def pc(self) -> int:
@@ -175,7 +202,7 @@ class Aarch64Core:
                 self._engine.set_system(SYSTEM[name], value)
         elif self._engine.has(name):
             self._engine.set(name, value)
-            self._drive_irq(self._irq_in_engine)  # rebuilds what the engine derives from PSTATE
+            self._engine.settle_state()
         else:
             raise ConfigurationError(f"no register {name!r}")
 
@@ -240,19 +267,20 @@ class Aarch64Core:
     # -- running
 
     def reset(self, entry: int, *, el: int = 1, x0: int = 0) -> None:
-        """Put the core in its reset state, about to execute ``entry`` with ``x0`` in X0.
+        """Put the core in its reset state, about to execute ``entry`` at ``el`` with ``x0`` in X0.
 
-        Memory, virtual time and the interrupt input stay as they are.
+        Memory, virtual time and the interrupt inputs stay as they are.
 
         Raises: ConfigurationError for an exception level the guest cannot have.
         """
-        if el != 1:
-            raise ConfigurationError(f"an image starts at EL1 here, not at EL{el}")
+        if el not in self._pristine:
+            raise ConfigurationError(f"an image starts at EL1 or EL2 here, not at EL{el}")
         self._check_stopped()
-        self._engine.restore(self._pristine)
+        self._engine.restore(self._pristine[el])
+        self._engine.settle_state()
         self._engine.flush_tlb()
+        self._system.highest = el
         self._traps.reset()
-        self._drive_irq(False)
         self._engine.registers[PC] = entry & MASK64
         self._engine.registers[0] = x0 & MASK64
         self._state.reset()
@@ -295,8 +323,7 @@ class Aarch64Core:
                 state.end(ExitKind.MAX_INSTRUCTIONS, reason)
             if state.waiting is not Waiting.NOT or state.ending is not None:
                 continue
-            if self.irq.level != self._irq_in_engine:
-                self._drive_irq(self.irq.level)
+            self._interrupts.drive()
             self._code.settle()
             self._traps.after_slice(pace.slice(left))
             if breakpoints.reached is not None or self._watchpoints.hit is not None:
@@ -320,11 +347,6 @@ class Aarch64Core:
             reason = f"{kind.value} of a watched {size} bytes at {va:#x}"
             self._state.end(ExitKind.WATCHPOINT, reason)
 
-    def _drive_irq(self, level: bool) -> None:
-        self._irq_in_engine = level
-        zva = HCR_TDZ if self._traps.zva_prohibited else 0
-        self._engine.set_system(HCR_EL2, _HCR | zva | (_HCR_VI if level else 0))
-
     def _ended(self) -> ExitInfo:
         assert self._state.ending is not None
         kind, status, reason = self._state.ending
@@ -335,7 +357,7 @@ class Aarch64Core:
 
     def _wait(self) -> None:
         """WFI: let time pass up to an interrupt, or to where none can come."""
-        if self.irq.level:
+        if self._interrupts.pending:
             self._state.waiting = Waiting.NOT
             self._events_waited_for = 0
             return
@@ -346,7 +368,7 @@ class Aarch64Core:
     def _rest(self, idle: Callable[[int | None], int | None]) -> int | None:
         """Let the owner of the machine decide how long the core is idle."""
         time = idle(self._clock.next_deadline())
-        if time is None and not self.irq.level:
+        if time is None and not self._interrupts.pending:
             self._state.end(ExitKind.DEADLOCK, self._why_dead("none can come"))
         return time
 
@@ -355,7 +377,7 @@ class Aarch64Core:
 
         Answers what is left of a budget of ``left`` instructions.
         """
-        if (self.irq.level and not self._irq_masked) or not self._spins():
+        if self._interrupts.will_be_taken or not self._spins():
             self._state.waiting = Waiting.NOT
             self._events_waited_for = 0
             return left
@@ -376,14 +398,10 @@ class Aarch64Core:
     def _spins(self) -> bool:
         return self._virtual.instruction(self.pc) == _BRANCH_TO_SELF
 
-    @property
-    def _irq_masked(self) -> bool:
-        return bool(self._engine.get("PSTATE") & _IRQ_MASKED)
-
     def _why_dead(self, why: str) -> str:
         if self._state.waiting is Waiting.FOR_INTERRUPT:
             return f"waits for an interrupt before {self.pc:#x}: {why}"
-        if self._irq_masked:
+        if self._interrupts.irq_masked:
             return f"spins for ever at {self.pc:#x}, a branch to itself, with interrupts masked"
         return f"spins at {self.pc:#x}, a branch to itself, until an interrupt: {why}"
 

@@ -42,6 +42,8 @@ def _is_watched(word: int) -> bool:
         return False
     if op1 == 3:  # performance monitors, timers
         return crn in (9, 14)
+    if op1 == 4:  # EL2's timers
+        return crn == 14
     return op1 == 0 and ((crn == 0 and crm in (4, 5)) or (crn == 9 and crm == 14))
 
 

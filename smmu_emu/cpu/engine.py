@@ -20,7 +20,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from smmu_emu.cpu import abi
-from smmu_emu.cpu.layout import find_layout
+from smmu_emu.cpu.layout import FIQ_REQUEST, IRQ_REQUEST, find_layout
 from smmu_emu.errors import ConfigurationError
 from smmu_emu.memory import PhysicalMemory
 
@@ -33,13 +33,14 @@ PC, SP = 32, 31
 """Indexes into `Engine.registers`, after X0 to X30."""
 _STATE = 33
 MASK64 = (1 << 64) - 1
-EL2H_MASKED = 0x3C9
+EL2H_MASKED, _EL3H_MASKED = 0x3C9, 0x3CD
 
 SystemRegister = tuple[int, int, int, int, int]
 """A system register's encoding: op0, op1, CRn, CRm, op2."""
 HCR_EL2: SystemRegister = (3, 4, 1, 1, 0)
 SCR_EL3: SystemRegister = (3, 6, 1, 1, 0)
-AT_S1E1R: SystemRegister = (1, 0, 7, 8, 0)
+AT_S1E2R: SystemRegister = (1, 4, 7, 8, 0)
+AT_S12E1R: SystemRegister = (1, 4, 7, 8, 4)
 
 
 @cache
@@ -139,6 +140,7 @@ class Engine:
         self._esr = ctypes.c_uint32.from_address(syndrome)
         self._far = ctypes.c_uint64.from_address(syndrome + 8)
         self._target = ctypes.c_uint32.from_address(syndrome + 16)
+        self._requests = ctypes.c_uint32.from_address(cpu + layout.requests)
 
     def close(self) -> None:
         """Free the engine. RAM stays with the memory map."""
@@ -190,6 +192,15 @@ class Engine:
     def syndrome(self) -> Syndrome:
         """The last exception's syndrome."""
         return Syndrome(self._esr.value, self._far.value, self._target.value)
+
+    def ask_for_interrupts(self, irq: bool, fiq: bool) -> None:
+        """Drive the core's physical interrupt inputs. Not while running.
+
+        An interrupt is taken before the next instruction that may be interrupted; the level it goes
+        to and what masks it are as SCR_EL3, HCR_EL2 and PSTATE say (DDI 0487 D1.3.6).
+        """
+        others = self._requests.value & ~(IRQ_REQUEST | FIQ_REQUEST)
+        self._requests.value = others | irq * IRQ_REQUEST | fiq * FIQ_REQUEST
 
     # -- registers
 
@@ -262,8 +273,12 @@ class Engine:
         return self._uc.context_save()
 
     def restore(self, state: object) -> None:
-        """Bring back what `save` gave. The TLB and a pending interrupt stay as they are."""
+        """Bring back what `save` gave. The TLB and interrupts asked for stay as they are."""
         self._uc.context_restore(state)
+
+    def settle_state(self) -> None:
+        """After a change of PSTATE or of everything: rebuild what the engine derives from it."""
+        self.set_system(HCR_EL2, self.get_system(HCR_EL2))
 
     # -- translation, of addresses and of code
 
@@ -275,10 +290,13 @@ class Engine:
         return None if error else self._physical.value
 
     def memory_attributes(self, va: int) -> int:
-        """The MAIR byte of a data address that EL1 can read; 0 (Device-nGnRnE) with the MMU off."""
+        """The MAIR byte of a data address that EL1, or EL2 if the core is there, can read.
+
+        Stage 2 included; 0 (Device-nGnRnE) with the MMU off.
+        """
         deaf, self.deaf = self.deaf, True
         par = self.get("PAR_EL1")
-        self.set_system(AT_S1E1R, va)
+        self.set_system(AT_S1E2R if self.level == 2 else AT_S12E1R, va)
         result = self.get("PAR_EL1")
         self.set("PAR_EL1", par)
         self.deaf = deaf
@@ -301,16 +319,15 @@ class Engine:
     def drop_physical_code(self, pa: int, size: int) -> None:
         """Forget translated code at a physical address, whatever maps it. Not while running.
 
-        Unicorn asks for a virtual address. EL2's translation is off and nothing runs there, so
-        seen from EL2 the two are the same, and no cached translation of EL1 is in the way.
+        Unicorn asks for a virtual address. EL3's translation is off and nothing runs there, so
+        seen from EL3 the two are the same, and no cached translation of others is in the way.
         """
         pstate = self.get("PSTATE")
-        hcr = self.get_system(HCR_EL2)
-        self.set("PSTATE", EL2H_MASKED)
-        self.set_system(HCR_EL2, hcr)
+        self.set("PSTATE", _EL3H_MASKED)
+        self.settle_state()
         self._uc.ctl_remove_cache(pa, pa + size)
         self.set("PSTATE", pstate)
-        self.set_system(HCR_EL2, hcr)
+        self.settle_state()
 
     # -- what the guest can meet
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Taking exceptions to EL1: what the engine leaves to us.
+"""Taking exceptions to EL1 and EL2: what the engine leaves to us.
 
-IRQs are not here: the engine takes them by itself (as virtual IRQs, which EL1 cannot tell apart).
+Interrupts are not here: the engine takes them by itself.
 The cores on offer have none of the later additions to PSTATE (PAN, UAO, SSBS and the like).
 
 Reference: DDI 0487 D1.4.2 (entry), D1.4.1.6 (vectors), J1.1 AArch64.TakeException, D24.2 (ESR_EL1).
@@ -27,8 +27,11 @@ WRITE_NOT_READ = 1 << 6
 _CLASSES = {
     0x00: "undefined instruction",
     0x07: "floating point is off",
+    0x01: "WFI",
     0x0E: "illegal execution state",
     0x15: "SVC",
+    0x16: "HVC",
+    0x17: "SMC",
     0x18: "trapped system register",
     0x20: "instruction abort from EL0",
     0x21: "instruction abort",
@@ -38,9 +41,9 @@ _CLASSES = {
     0x26: "SP alignment fault",
     0x3C: "BRK",
 }
-_SPSR = SYSTEM["SPSR_EL1"]
 _NZCV = 0xF000_0000
-_EL1H, _DAIF = 5, 0x3C0
+_DAIF, _OWN_STACK = 0x3C0, 1
+_STACKS = ("SP_EL0", "SP_EL1", "SP_EL2")
 _SHORT_HANDLER, _MANY = 64, 1000
 
 
@@ -51,12 +54,15 @@ def describe(esr: int) -> str:
 
 
 class Vectors:
-    """Enters EL1's vectors, and notices when that leads nowhere."""
+    """Enters the vectors of one exception level, and notices when that leads nowhere."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, level: int = 1) -> None:
         self._engine = engine
-        self._before = engine.batch("PSTATE", "VBAR_EL1")
-        self._after = engine.batch("ELR_EL1", "ESR_EL1", "PSTATE")
+        self._level = level
+        self._far, self._stack = f"FAR_EL{level}", f"SP_EL{level}"
+        self._spsr = SYSTEM[f"SPSR_EL{level}"]
+        self._before = engine.batch("PSTATE", f"VBAR_EL{level}")
+        self._after = engine.batch(f"ELR_EL{level}", f"ESR_EL{level}", "PSTATE")
         self.reset()
 
     def reset(self) -> None:
@@ -67,27 +73,27 @@ class Vectors:
         self._falling = 0
 
     def enter(self, esr: int, far: int | None, return_address: int, instructions: int) -> str:
-        """Take a synchronous exception from the present level to EL1.
+        """Take a synchronous exception from the present level, which is not above this one.
 
         ``instructions`` is how many were begun so far. Answers why the core can never get any
         further, or an empty string.
         """
         engine = self._engine
         pstate, vbar = self._before.read()
-        from_el0 = not pstate & 0xC
-        offset = 0x400 if from_el0 else 0x200 if pstate & 1 else 0
+        origin, own_stack = pstate >> 2 & 3, pstate & _OWN_STACK
+        offset = 0x400 if origin < self._level else 0x200 if own_stack else 0
         vector = vbar + offset & MASK64
-        if not pstate & 1:
-            engine.set("SP_EL0", engine.registers[SP])
-            engine.registers[SP] = engine.get("SP_EL1")
+        if origin < self._level or not own_stack:
+            engine.set(_STACKS[origin if own_stack else 0], engine.registers[SP])
+            engine.registers[SP] = engine.get(self._stack)
         if far is not None:
-            engine.set("FAR_EL1", far)
+            engine.set(self._far, far)
         after = self._after.values
         after[0], after[1] = return_address, esr
-        after[2] = pstate & _NZCV | _DAIF | _EL1H
+        after[2] = pstate & _NZCV | _DAIF | self._level << 2 | _OWN_STACK
         self._after.write()
         engine.registers[PC] = vector
-        engine.set_system(_SPSR, pstate)
+        engine.set_system(self._spsr, pstate)
         return self._loop((esr, return_address, pstate, vector), instructions)
 
     def _loop(self, entry: tuple[int, ...], instructions: int) -> str:

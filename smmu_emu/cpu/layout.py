@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Where Unicorn keeps what its interface does not show: found by looking, never assumed.
 
-Three things are wanted in a nanosecond or without any interface at all: the instruction counter and
-limit of the running slice, the general registers and PC, and the syndrome of the last exception.
+Four things are wanted in a nanosecond or without any interface at all: the instruction counter and
+limit of the running slice, the general registers and PC, the syndrome of the last exception, and
+the interrupts that are asked for.
 They lie at constant places for one build of the library. A scratch engine is made to leave marks
 there, and the marks are searched for; memory is only looked at through a system call that answers
 with an error where a wild pointer would end the process.
@@ -26,6 +27,13 @@ _REACH = 0x10000
 _MARKS = [0x5A5A_0000_0000_0000 + i * 0x01_0101_0101 for i in range(29)]
 _PC_MARK = 0x1234_5678_9ABC
 _NOP, _SVC = 0xD503_201F, 0xD400_0001
+_REQUESTS = 0x100
+"""How far into the core's state the word of interrupt requests may lie, in bytes."""
+_VECTORS, _IRQ_VECTOR = 0x1800, 0x1A80
+_EL1H_UNMASKED = 0x305
+_SCR, _HCR_RW, _HCR_VI = 0x401, 1 << 31, 1 << 7
+IRQ_REQUEST, FIQ_REQUEST, _VIRQ_REQUEST = 0x02, 0x10, 0x40
+"""Bits of that word: physical IRQ, physical FIQ, virtual IRQ."""
 
 
 class Layout(NamedTuple):
@@ -33,7 +41,9 @@ class Layout(NamedTuple):
 
     ``registers`` is X0 to X30, SP and PC, 33 words of 64 bits, and one whose upper half is 1 in
     AArch64 state and 0 in AArch32. ``syndrome`` counts from there: a 32-bit syndrome, FAR 8 bytes
-    on, the target exception level 16 bytes on.
+    on, the target exception level 16 bytes on. ``requests`` is a 32-bit word of bits such as
+    `IRQ_REQUEST`: the engine takes such an interrupt, to the level that SCR_EL3 and HCR_EL2 say, as
+    soon as it is not masked.
     """
 
     counter: int
@@ -41,6 +51,7 @@ class Layout(NamedTuple):
     cpu: int
     registers: int
     syndrome: int
+    requests: int
 
 
 class _Peeker:
@@ -81,9 +92,10 @@ def find_layout() -> Layout:
         uc.reg_write(arm64_const.UC_ARM64_REG_PC, _PC_MARK)
         cpu, registers = _find_registers(uc, peeker)
         syndrome = _find_syndrome(uc, peeker, cpu, registers)
+        requests = _find_requests(uc, cpu, registers)
     finally:
         peeker.close()
-    return Layout(counter, counter + 1, cpu, registers, syndrome)
+    return Layout(counter, counter + 1, cpu, registers, syndrome, requests)
 
 
 def _words(uc: Any) -> list[int]:
@@ -134,6 +146,41 @@ def _find_syndrome(uc: Any, peeker: _Peeker, cpu: int, registers: int) -> int:
             return at
         at = data.find(wanted, at + 1)
     raise EmulatorError(_unknown("exception syndrome"))
+
+
+def _find_requests(uc: Any, cpu: int, registers: int) -> int:
+    """The word in which HCR_EL2.VI asks for a virtual IRQ; and a physical one is taken from it."""
+    state = _words(uc)[cpu]
+    words = (ctypes.c_uint32 * (min(_REQUESTS, registers) // 4)).from_address(state)
+    seen = []
+    for hcr in (_HCR_RW, _HCR_RW | _HCR_VI, _HCR_RW):
+        _set_system(uc, (3, 4, 1, 1, 0), hcr)
+        seen.append(list(words))
+    found = [i for i, row in enumerate(zip(*seen, strict=True)) if row == (0, _VIRQ_REQUEST, 0)]
+    if len(found) == 1 and _takes_irq(uc, words, found[0]):
+        return 4 * found[0]
+    raise EmulatorError(_unknown("interrupt requests"))
+
+
+def _takes_irq(uc: Any, words: Any, index: int) -> bool:
+    from unicorn import arm64_const
+
+    uc.mem_write(_IRQ_VECTOR, struct.pack("<I", _NOP))
+    uc.reg_write(arm64_const.UC_ARM64_REG_VBAR_EL1, _VECTORS)
+    uc.reg_write(arm64_const.UC_ARM64_REG_PSTATE, _EL1H_UNMASKED)
+    _set_system(uc, (3, 6, 1, 1, 0), _SCR)
+    words[index] |= IRQ_REQUEST
+    _start(uc, 0x1000, 1)
+    words[index] &= ~IRQ_REQUEST
+    after: int = uc.reg_read(arm64_const.UC_ARM64_REG_PC)
+    return after == _IRQ_VECTOR + 4
+
+
+def _set_system(uc: Any, register: tuple[int, int, int, int, int], value: int) -> None:
+    from unicorn import arm64_const
+
+    op0, op1, crn, crm, op2 = register
+    uc.reg_write(arm64_const.UC_ARM64_REG_CP_REG, (crn, crm, op0, op1, op2, value))
 
 
 def _unknown(what: str) -> str:

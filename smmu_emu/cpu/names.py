@@ -45,9 +45,26 @@ SYSTEM: dict[str, SystemRegister] = {
     "CNTV_CTL_EL0": (3, 3, 14, 3, 1),
     "CNTV_CVAL_EL0": (3, 3, 14, 3, 2),
     "MDSCR_EL1": (2, 0, 0, 2, 2),
+    "SCTLR_EL2": (3, 4, 1, 0, 0),
     "HCR_EL2": (3, 4, 1, 1, 0),
+    "CPTR_EL2": (3, 4, 1, 1, 2),
+    "TTBR0_EL2": (3, 4, 2, 0, 0),
+    "TCR_EL2": (3, 4, 2, 0, 2),
     "VTTBR_EL2": (3, 4, 2, 1, 0),
     "VTCR_EL2": (3, 4, 2, 1, 2),
+    "SPSR_EL2": (3, 4, 4, 0, 0),
+    "ELR_EL2": (3, 4, 4, 0, 1),
+    "ESR_EL2": (3, 4, 5, 2, 0),
+    "FAR_EL2": (3, 4, 6, 0, 0),
+    "HPFAR_EL2": (3, 4, 6, 0, 4),
+    "MAIR_EL2": (3, 4, 10, 2, 0),
+    "VBAR_EL2": (3, 4, 12, 0, 0),
+    "TPIDR_EL2": (3, 4, 13, 0, 2),
+    "CNTVOFF_EL2": (3, 4, 14, 0, 3),
+    "CNTHCTL_EL2": (3, 4, 14, 1, 0),
+    "CNTHP_TVAL_EL2": (3, 4, 14, 2, 0),
+    "CNTHP_CTL_EL2": (3, 4, 14, 2, 1),
+    "CNTHP_CVAL_EL2": (3, 4, 14, 2, 2),
     "SCR_EL3": (3, 6, 1, 1, 0),
 }
 _OP1_OF_EL0 = 3
@@ -61,17 +78,26 @@ def system_name(register: SystemRegister) -> str:
     return _NAMES.get(register, f"S{op0}_{op1}_C{crn}_C{crm}_{op2}")
 
 
+def system_transfer(word: int) -> tuple[SystemRegister, int, bool] | None:
+    """(register, Rt, whether it reads) of an MRS, MSR, SYS or SYSL; None for what is none."""
+    op0 = word >> 19 & 3
+    if word >> 22 != 0b1101010100 or not op0:
+        return None
+    register = (op0, word >> 16 & 7, word >> 12 & 15, word >> 8 & 15, word >> 5 & 7)
+    return register, word & 31, bool(word & 1 << 21)
+
+
 def system_access(word: int, level: int) -> str | None:
     """The MRS, MSR, SYS or SYSL that ``level`` might have executed, in words.
 
     None for other instructions, and for registers that EL0 has no access to anyway: that these are
     undefined there says nothing about what is modelled.
     """
-    op0, op1 = word >> 19 & 3, word >> 16 & 7
-    if word >> 22 != 0b1101010100 or not op0 or (not level and op1 != _OP1_OF_EL0):
+    fields = system_transfer(word)
+    if fields is None or (not level and fields[0][1] != _OP1_OF_EL0):
         return None
-    register = (op0, op1, word >> 12 & 15, word >> 8 & 15, word >> 5 & 7)
-    read, rt = bool(word & 1 << 21), word & 31
+    register, rt, read = fields
+    op0, op1 = register[:2]
     transfer = "xzr" if rt == 31 else f"x{rt}"
     if op0 == 1:
         operands = f"#{op1}, C{register[2]}, C{register[3]}, #{register[4]}"

@@ -2,10 +2,12 @@
 """System registers that the engine cannot be left to answer, and names for all of them.
 
 - The generic timer, which the engine would read from the host's clock.
-- ID registers, whose fields must not promise what is not here: a PMU, AArch32.
+- ID registers, whose fields must not promise what is not here: a PMU, AArch32, EL3.
 - Self-hosted debug: breakpoints and watchpoints would stop the engine. They read as zero and
   ignore writes, and so does MDSCR_EL1 apart from keeping its value; use is reported.
 - The performance monitors, absent as the ID registers say: undefined.
+- Those that a device has, such as an interrupt controller: the engine does not know them, so they
+  come by way of `Traps`.
 
 Reference: DDI 0487 D12.2 (timer), D24 (registers and their encodings), D2 (debug).
 """
@@ -13,7 +15,7 @@ Reference: DDI 0487 D12.2 (timer), D24 (registers and their encodings), D2 (debu
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from smmu_emu.cpu import names
 from smmu_emu.cpu.engine import MASK64, Engine, SystemRegister
@@ -21,6 +23,8 @@ from smmu_emu.cpu.pace import Pace, PendingException
 from smmu_emu.cpu.timer import Timer
 
 CNTKCTL_EL1 = names.SYSTEM["CNTKCTL_EL1"]
+CNTHCTL_EL2 = names.SYSTEM["CNTHCTL_EL2"]
+CNTVOFF_EL2 = names.SYSTEM["CNTVOFF_EL2"]
 MDSCR_EL1 = names.SYSTEM["MDSCR_EL1"]
 ID_AA64PFR0_EL1 = names.SYSTEM["ID_AA64PFR0_EL1"]
 ID_AA64DFR0_EL1 = names.SYSTEM["ID_AA64DFR0_EL1"]
@@ -29,9 +33,27 @@ _NATIVE, _DONE = 0, 1
 """Answers to the engine: execute the instruction, or it was done here."""
 
 
-def sanitised_pfr0(value: int) -> int:
-    """ID_AA64PFR0_EL1 with AArch64 only at EL0 and EL1."""
-    return value & ~0xFF | 0x11
+_TIMERS = (3, 3, 14), (3, 4, 14)
+"""How the encodings of timer registers begin, those of EL0 and EL1 and those of EL2."""
+
+
+class SystemDevice(Protocol):
+    """A device that has system registers of the core, by their encodings.
+
+    ``level`` is the exception level of the access. None and False: undefined there.
+    """
+
+    def read_system(self, register: SystemRegister, level: int) -> int | None: ...
+
+    def write_system(self, register: SystemRegister, level: int, value: int) -> bool: ...
+
+
+def sanitised_pfr0(value: int, highest: int = 1, *, gic: bool = False) -> int:
+    """ID_AA64PFR0_EL1 with AArch64 only, up to the ``highest`` level of the guest.
+
+    ``gic`` tells of the system registers of a GIC's CPU interface.
+    """
+    return value & ~0xF00_FFFF | 0x11 | (highest == 2) << 8 | gic << 24
 
 
 def sanitised_dfr0(value: int) -> int:
@@ -46,17 +68,18 @@ class SystemRegisters:
         self,
         engine: Engine,
         pace: Pace,
-        physical: Timer,
-        virtual: Timer,
+        timers: tuple[Timer, Timer, Timer],
         report: Callable[[str, int], None],
     ) -> None:
         from unicorn import arm64_const
 
         self._engine = engine
         self._pace = pace
-        self._physical = physical
-        self._virtual = virtual
+        self._physical, self._virtual, self._hypervisor = timers
         self._report = report
+        self.highest = 1
+        """The highest exception level of the guest."""
+        self.device: SystemDevice | None = None
         self._mdscr = 0
         first = arm64_const.UC_ARM64_REG_X0
         self._numbers = {first + i: i for i in range(29)}
@@ -67,6 +90,7 @@ class SystemRegisters:
         self._mdscr = 0
         self._physical.reset()
         self._virtual.reset()
+        self._hypervisor.reset()
 
     # -- what the engine calls
 
@@ -105,7 +129,7 @@ class SystemRegisters:
 
     def _read(self, register: SystemRegister) -> int | None:
         """The register's value, None where the engine's own answer is right."""
-        if register[2] == 14 and register[1] == 3:
+        if register[:3] in _TIMERS:
             return self.read_timer(register) if self._timer_allowed(register) else None
         if self._engine.level == 0:
             return None
@@ -114,14 +138,15 @@ class SystemRegisters:
         if _is_breakpoint(register):
             return 0
         if register == ID_AA64PFR0_EL1:
-            return sanitised_pfr0(self._engine.get_system(register))
+            pfr0, device = self._engine.get_system(register), self.device
+            return sanitised_pfr0(pfr0, self.highest, gic=device is not None)
         if register == ID_AA64DFR0_EL1:
             return sanitised_dfr0(self._engine.get_system(register))
         return self._undefine(register) if register[2] == 9 else None
 
     def _write(self, register: SystemRegister, value: int) -> bool:
         """Whether the write was done here."""
-        if register[2] == 14 and register[1] == 3:
+        if register[:3] in _TIMERS:
             return self._timer_allowed(register) and self.write_timer(register, value)
         if self._engine.level == 0:
             return False
@@ -142,33 +167,57 @@ class SystemRegisters:
         return 0
 
     def _timer_allowed(self, register: SystemRegister) -> bool:
-        """CNTKCTL_EL1 decides for EL0; where it says no, the engine traps to EL1."""
-        if self._engine.level:
-            return True
-        control = self._engine.get_system(CNTKCTL_EL1)
+        """CNTKCTL_EL1 decides for EL0, CNTHCTL_EL2 for both levels below EL2.
+
+        Where they say no, the engine traps to EL1 or EL2; it undefines EL2's registers below.
+        """
+        level = self._engine.level
+        if level == 2 or register[1] == 4:
+            return level == 2
         crm, op2 = register[3:]
-        bit = op2 - 1 if crm == 0 else 11 - crm  # EL0PCTEN, EL0VCTEN; EL0PTEN, EL0VTEN
-        return bool(control & 1 << bit)
+        if crm not in (0, 2, 3) or not (crm or op2):
+            return True  # no timer's, or CNTFRQ_EL0
+        if level == 0:
+            control = self._engine.get_system(CNTKCTL_EL1)
+            bit = op2 - 1 if crm == 0 else 11 - crm  # EL0PCTEN, EL0VCTEN; EL0PTEN, EL0VTEN
+            if not control & 1 << bit:
+                return False
+        if self.highest == 2 and (crm == 2 or (crm == 0 and op2 == 1)):
+            control = self._engine.get_system(CNTHCTL_EL2)
+            return bool(control & (2 if crm else 1))  # EL1PCEN, EL1PCTEN
+        return True
 
     def read_timer(self, register: SystemRegister) -> int | None:
         """A counter's or timer's register; None for what is neither."""
-        if register[:3] != (3, 3, 14):
+        if register == CNTVOFF_EL2:
+            return self._virtual.offset
+        timer = self._timer(register)
+        if timer is None:
             return None
         crm, op2 = register[3:]
         if crm == 0:
-            return self._physical.ticks if op2 in (1, 2) else None
-        timer = {2: self._physical, 3: self._virtual}.get(crm)
-        if timer is None or op2 > 2:
-            return None
+            return timer.ticks
         return (timer.remaining, timer.control, timer.compare)[op2]
+
+    def _timer(self, register: SystemRegister) -> Timer | None:
+        """Whose register it is."""
+        op1, _, crm, op2 = register[1:]
+        if register[:3] not in _TIMERS or op2 > 2:
+            return None
+        if op1 == 4:
+            return self._hypervisor if crm == 2 else None
+        if crm == 0:
+            return {1: self._physical, 2: self._virtual}.get(op2)
+        return {2: self._physical, 3: self._virtual}.get(crm)
 
     def write_timer(self, register: SystemRegister, value: int) -> bool:
         """Write a timer's register; False for what is none."""
-        if register[:3] != (3, 3, 14):
-            return False
+        if register == CNTVOFF_EL2:
+            self._virtual.offset = value
+            return True
+        timer = self._timer(register)
         crm, op2 = register[3:]
-        timer = {2: self._physical, 3: self._virtual}.get(crm)
-        if timer is None or op2 > 2:
+        if timer is None or crm == 0:
             return False
         if op2 == 0:
             timer.remaining = value

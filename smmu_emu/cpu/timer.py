@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The generic timer of one core: counters and the EL1 physical and virtual timers, in virtual time.
+"""The generic timer of one core: counters, and EL1's and EL2's timers, in virtual time.
 
-Both counters are the machine's clock at 62.5 MHz; CNTVOFF_EL2 is zero, so they agree. Each timer
+Both counters are the machine's clock at 62.5 MHz, the virtual one less CNTVOFF_EL2. Each timer
 drives its output line, a level: CNTx_CTL.ENABLE, not IMASK, and the compare value reached.
 
-Reference: DDI 0487 D12.2. Left out: the event stream, EL2 and EL3 timers, CNTPOFF.
+Reference: DDI 0487 D12.2. Left out: the event stream, EL3's timer, EL2's virtual one, CNTPOFF.
 """
 
 from __future__ import annotations
@@ -28,17 +28,28 @@ class Timer:
         self.line = InterruptLine(name)
         self._control = 0
         self._compare = 0
+        self._offset = 0
         self._appointment: Appointment | None = None
 
     def reset(self) -> None:
         """Disabled, output low."""
-        self._control = self._compare = 0
+        self._control = self._compare = self._offset = 0
+        self._update()
+
+    @property
+    def offset(self) -> int:
+        """What its counter is behind the physical one, modulo 2^64: CNTVOFF_EL2."""
+        return self._offset
+
+    @offset.setter
+    def offset(self, value: int) -> None:
+        self._offset = value & MASK64
         self._update()
 
     @property
     def ticks(self) -> int:
         """The counter it compares with."""
-        return self._clock.now // NS_PER_TICK
+        return self._clock.now // NS_PER_TICK - self._offset & MASK64
 
     @property
     def control(self) -> int:
@@ -78,6 +89,6 @@ class Timer:
         wanted = self._control == _ENABLE
         fired = wanted and self.ticks >= self._compare
         if wanted and not fired:
-            delay = self._compare * NS_PER_TICK - self._clock.now
-            self._appointment = self._clock.after(delay, self._update)
+            due = self._clock.now // NS_PER_TICK + self._compare - self.ticks
+            self._appointment = self._clock.after(due * NS_PER_TICK - self._clock.now, self._update)
         self.line.set(fired)

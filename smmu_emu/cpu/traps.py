@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What ended a slice, and what becomes of it: an exception of the guest, or a service to it.
 
-Services are PSCI (HVC, SMC), semihosting (HLT #0xF000) and WFI. Everything else enters EL1's
-vectors.
+Services are PSCI (SMC, and HVC unless the guest has EL2), semihosting (HLT #0xF000), WFI, and the
+system registers of devices. Everything else enters the vectors of EL1 or EL2.
 """
 
 from __future__ import annotations
@@ -13,15 +13,18 @@ from smmu_emu.cpu import abi, exceptions, psci, semihosting
 from smmu_emu.cpu.engine import HCR_EL2, MASK64, Engine
 from smmu_emu.cpu.exceptions import Vectors
 from smmu_emu.cpu.exit import ExitKind
-from smmu_emu.cpu.names import MPIDR_EL1, system_access
+from smmu_emu.cpu.names import MPIDR_EL1, system_access, system_transfer
 from smmu_emu.cpu.pace import Pace, PendingException
 from smmu_emu.cpu.runstate import RunState, Waiting
 from smmu_emu.cpu.semihosting import Semihosting
+from smmu_emu.cpu.sysregs import SystemRegisters
 from smmu_emu.cpu.virtual import VirtualMemory
 from smmu_emu.memory import PhysicalMemory
 
-HCR_TDZ = 1 << 28
+HCR_TDZ, _HCR_TGE = 1 << 28, 1 << 27
 _DC_ZVA, _REGISTER = 0xD50B_7420, 0x1F
+_XZR = 31
+_TO_FIRMWARE = frozenset((exceptions.EC_HVC, exceptions.EC_SMC))
 _CLASSES_WITH_FAR = frozenset((0x20, 0x21, 0x22, 0x24, 0x25, 0x34, 0x35))
 
 
@@ -35,6 +38,7 @@ class Traps:
         memory: PhysicalMemory,
         virtual: VirtualMemory,
         state: RunState,
+        system: SystemRegisters,
         host: Semihosting,
         report: Callable[[str, int], None],
     ) -> None:
@@ -43,18 +47,20 @@ class Traps:
         self._memory = memory
         self._virtual = virtual
         self._state = state
+        self._system = system
         self._host = host
         self._report = report
-        self._vectors = Vectors(engine)
+        self._vectors = (Vectors(engine), Vectors(engine, 2))
         self.zva_prohibited = True
         """DCZID_EL0.DZP. The engine's DC ZVA is slow, so guests that ask are told to do without;
         the first that does not ask, and uses it, gets it."""
 
     def reset(self) -> None:
-        """Forget what was taken before."""
-        self._vectors.reset()
+        """Forget what was taken before. A guest that has EL2 decides about DC ZVA itself."""
+        for vectors in self._vectors:
+            vectors.reset()
         self._host.reset()
-        self.zva_prohibited = True
+        self.zva_prohibited = self._system.highest == 1
 
     def after_slice(self, error: int) -> None:
         """Act on what `Pace.slice` answered."""
@@ -77,13 +83,24 @@ class Traps:
 
     # -- exceptions of the guest
 
-    def _enter(self, esr: int, far: int | None = None) -> None:
-        stuck = self._vectors.enter(esr, far, self._pace.pc, self._pace.instructions)
+    def _enter(self, esr: int, far: int | None = None, target: int | None = None) -> None:
+        """Take an exception, to EL2 or EL1; by default where the present level takes its own."""
+        vectors = self._vectors[(target or self._own_target) - 1]
+        stuck = vectors.enter(esr, far, self._pace.pc, self._pace.instructions)
         if stuck:
             self._state.end(ExitKind.LOCKUP, stuck)
 
+    @property
+    def _own_target(self) -> int:
+        """Where exceptions go that no control sends elsewhere. DDI 0487 D1.3.2."""
+        level = self._engine.level
+        if level == 0 and self._engine.get_system(HCR_EL2) & _HCR_TGE:
+            return 2
+        return level or 1
+
     def _abort(self, exception_class: int, iss: int, far: int | None) -> None:
-        """``exception_class`` is that of an abort taken from EL1; from EL0 it is one less."""
+        """``exception_class`` is that of an abort of the level that takes it; of a lower level it
+        is one less."""
         if self._engine.level == 0:
             exception_class -= 1
         if far is None:
@@ -106,15 +123,15 @@ class Traps:
     def _take_exception(self) -> None:
         esr, far, target_el = self._engine.syndrome
         exception_class = esr >> 26
-        if exception_class in (exceptions.EC_HVC, exceptions.EC_SMC):
+        if target_el > self._system.highest and exception_class in _TO_FIRMWARE:
             self._call_firmware()
-        elif exception_class == exceptions.EC_WFX and target_el != 1:
+        elif target_el > self._system.highest and exception_class == exceptions.EC_WFX:
             self._engine.skip_instruction()
             self._state.waiting = Waiting.FOR_INTERRUPT
-        elif exception_class == exceptions.EC_UNKNOWN or target_el != 1:
+        elif exception_class == exceptions.EC_UNKNOWN or target_el > self._system.highest:
             self._take_undefined()
         else:
-            self._enter(esr, far if exception_class in _CLASSES_WITH_FAR else None)
+            self._enter(esr, far if exception_class in _CLASSES_WITH_FAR else None, target_el)
 
     def _take_undefined(self) -> None:
         pc, level = self._pace.pc, self._engine.level
@@ -125,10 +142,27 @@ class Traps:
         if word == semihosting.HLT_SEMIHOSTING and level:
             self._call_host()
             return
+        if word is not None and level and self._access_device(word, level):
+            self._engine.skip_instruction()
+            return
         missing = system_access(word, level) if word is not None else None
         if missing is not None:
             self._report(missing, pc)
         self._enter(exceptions.IL)
+
+    def _access_device(self, word: int, level: int) -> bool:
+        """Do an MRS or MSR of a register that a device has; False if it is none."""
+        device, transfer = self._system.device, system_transfer(word)
+        if device is None or transfer is None:
+            return False
+        register, rt, read = transfer
+        registers = self._engine.registers
+        if not read:
+            return device.write_system(register, level, registers[rt] if rt != _XZR else 0)
+        value = device.read_system(register, level)
+        if value is not None and rt != _XZR:
+            registers[rt] = value & MASK64
+        return value is not None
 
     def _allow_zva(self) -> None:
         """From now on; the instruction at PC is executed again."""
