@@ -86,6 +86,32 @@ class Entry:
         return f"<Entry {self.base:#x}+{self.mask + 1:#x} -> {self.page:#x} {tag}>"
 
 
+class TablePointer(Entry):
+    """A cached table descriptor: addresses of its block are looked up in the table at ``page``.
+
+    ``level`` is the descriptor's, ``tables`` are the hierarchical bits of it and those above it.
+    Where stage 1 is nested, ``page`` is an IPA and ``behind`` the physical address that stage 2
+    gave for it, or None.
+    """
+
+    __slots__ = ("behind", "tables")
+
+    def __init__(
+        self,
+        base: int,
+        size_lg2: int,
+        table: int,
+        level: int,
+        granule_lg2: int,
+        tables: int,
+        behind: int | None = None,
+    ) -> None:
+        nothing = Attributes(0, 0)
+        super().__init__(base, size_lg2, table, 0, 0, nothing, level, granule_lg2, size_lg2)
+        self.tables = tables
+        self.behind = behind
+
+
 class Space:
     """The entries under one tag. ``sizes`` pairs each size in use (log2) with its dictionary.
 
@@ -145,6 +171,17 @@ class InvalidateScope(NamedTuple):
         if self.granule_lg2 is not None and entry.granule_lg2 != self.granule_lg2:
             return False
         return self.level is None or entry.level == self.level
+
+    def covers_table(self, pointer: TablePointer) -> bool:
+        """Whether ``pointer`` leads to an address in the range; those above ``level`` count.
+
+        Spec: IHI 0070 4.4.1.1 (TTL with Leaf 0).
+        """
+        if pointer.base > self.last or pointer.base + pointer.mask < self.first:
+            return False
+        if self.granule_lg2 is not None and pointer.granule_lg2 != self.granule_lg2:
+            return False
+        return self.level is None or pointer.level < self.level
 
 
 class Tlb:
@@ -230,3 +267,26 @@ class Tlb:
             makers, self.deferred = self.deferred, []
             for _, make in makers:
                 make()
+
+
+class WalkCache(Tlb):
+    """Pointers to tables (`TablePointer`), in spaces as a TLB has them; empty unless a policy fills
+    it.
+
+    Spec: IHI 0070 3.21.1, 16.2; DDI 0487 D8.17 (intermediate caching structures).
+    """
+
+    def invalidate(
+        self, spaces: Iterable[Space], scope: InvalidateScope | None = None
+    ) -> list[Entry]:
+        """Drop the pointers of ``spaces`` that lead where ``scope`` says (None: all); returns
+        them."""
+        dropped = [
+            pointer
+            for space in spaces
+            for pointer in space.entries()
+            if scope is None or (isinstance(pointer, TablePointer) and scope.covers_table(pointer))
+        ]
+        for pointer in dropped:
+            self.drop(pointer)
+        return dropped

@@ -134,9 +134,11 @@ class Batch:
         return np.stack((pa[starts], ends - iovas[starts]), axis=1)
 
     def _is_plain(self, context: Context) -> bool:
-        """Stage 1 alone, no tags, no updates, and nobody standing between the walker and RAM."""
+        """Stage 1 alone, no tags, no updates, and nobody between the walker and RAM."""
         stage1 = context.stage1
         if stage1 is None or context.stage2 is not None or context.tbi or stage1.flags.access:
+            return False
+        if self.path.one_by_one:
             return False
         port = self.stages.port
         return len(self.memory.rams) == 1 and port.read_u64 is self.memory.read_u64

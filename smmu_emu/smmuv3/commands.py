@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 
 from smmu_emu.ats import Invalidation, PageResponse, ResponseCode
 from smmu_emu.smmuv3.ats import Ats
@@ -35,7 +36,7 @@ from smmu_emu.smmuv3.spec.command import (
 from smmu_emu.smmuv3.spec.registers import CMDQ_CONS, CR0, CR2
 from smmu_emu.smmuv3.stall import terminated
 from smmu_emu.smmuv3.translate import TranslationPath
-from smmu_emu.tlb import InvalidateScope, Space, Tlb
+from smmu_emu.tlb import InvalidateScope, Space, Tlb, WalkCache
 
 ILL, NONE = CommandError.ILL, CommandError.NONE
 _CMDQEN = CR0.mask("CMDQEN")
@@ -58,6 +59,7 @@ class CommandProcessor:
         interrupts: Interrupts,
         configuration: ConfigurationCache,
         tlb: Tlb,
+        walk_cache: WalkCache,
         path: TranslationPath,
         ats: Ats,
         page_requests: PageRequests,
@@ -67,6 +69,7 @@ class CommandProcessor:
         self.interrupts = interrupts
         self.configuration = configuration
         self.tlb = tlb
+        self.walk_cache = walk_cache
         self.path = path
         self.ats = ats
         self.page_requests = page_requests
@@ -74,18 +77,19 @@ class CommandProcessor:
         self.consumed: Counter[int] = Counter()
         self._running = False
 
-    def run(self) -> None:
-        """Consume what there is to consume. Spec: 4.1, 7.1."""
+    def run(self, most: int | None = None) -> None:
+        """Consume what there is to consume, or ``most`` commands of it. Spec: 4.1, 7.1."""
         if self._running:
             return
         self._running = True
         try:
-            while self._ready() and self._step():
-                pass
+            while most != 0 and self.ready() and self._step():
+                most = most - 1 if most is not None else None
         finally:
             self._running = False
 
-    def _ready(self) -> bool:
+    def ready(self) -> bool:
+        """Whether there is a command, and it may be consumed."""
         return bool(
             self.registers.values["CR0ACK"] & _CMDQEN
             and not self.path.failed
@@ -100,8 +104,8 @@ class CommandProcessor:
             return self._fail(CommandError.ABT)
         command = int.from_bytes(data, "little")
         opcode = command & 0xFF
-        if opcode == Opcode.SYNC and self.ats.invalidations.waiting:
-            return False  # it goes on when the last endpoint has answered (4.7.3)
+        if opcode == Opcode.SYNC and self.sync_waits():
+            return False
         function = COMMANDS.get(opcode)
         error = ILL if function is None else function(self, command)
         if error is not NONE:
@@ -111,6 +115,13 @@ class CommandProcessor:
         if opcode == Opcode.SYNC:
             self._complete_sync(command)
         return True
+
+    def sync_waits(self) -> bool:
+        """Whether CMD_SYNC may not complete yet; who holds it up runs the queue again. Spec: 4.7.3.
+
+        Here that is an endpoint that has not answered.
+        """
+        return self.ats.invalidations.waiting
 
     def _fail(self, error: CommandError) -> bool:
         """Stop at the command: CONS.ERR first, then the global error. Spec: 7.1."""
@@ -149,11 +160,36 @@ class CommandProcessor:
         """The EL2 regime that CR2.E2H selects."""
         return World.EL2_E2H if CR2(self.registers.values["CR2"]).E2H else World.EL2
 
-    def spaces(self, matches: Callable[[Tag], bool]) -> list[Space]:
-        """The TLB's spaces whose tag matches."""
-        return [
-            space for tag, space in self.tlb.spaces.items() if isinstance(tag, Tag) and matches(tag)
-        ]
+    def spaces(self, matches: Callable[[Tag], bool], cache: Tlb | None = None) -> list[Space]:
+        """The spaces of the TLB, or of another cache, whose tag matches."""
+        spaces = (self.tlb if cache is None else cache).spaces
+        return [space for tag, space in spaces.items() if isinstance(tag, Tag) and matches(tag)]
+
+    def invalidate(
+        self,
+        matches: Callable[[Tag], bool],
+        scope: InvalidateScope | None = None,
+        *,
+        leaf: bool = False,
+    ) -> None:
+        """Have translations under tags that match forgotten; with ``leaf`` pointers to tables stay.
+
+        Spec: 4.4 (Leaf).
+        """
+        self.carry_out(partial(self.forget, matches, scope, leaf))
+
+    def carry_out(self, effect: Callable[[], None]) -> None:
+        """Do what an invalidation asks for, at the latest before the next CMD_SYNC completes: here
+        at once. Spec: 4.8."""
+        effect()
+
+    def forget(
+        self, matches: Callable[[Tag], bool], scope: InvalidateScope | None, leaf: bool
+    ) -> None:
+        """The effect of an invalidation."""
+        self.tlb.invalidate(self.spaces(matches), scope)
+        if not leaf and self.walk_cache.spaces:
+            self.walk_cache.invalidate(self.spaces(matches, self.walk_cache), scope)
 
     def scope(self, command: TlbInvalidate) -> InvalidateScope | None:
         """The addresses an invalidation by address names; None if it is illegal.
@@ -189,7 +225,9 @@ def _cfgi_ste(processor: CommandProcessor, command: int) -> CommandError:
     """Spec: 4.3.1."""
     if command & _SEC:
         return ILL
-    processor.configuration.drop_ste(ConfigInvalidate(command).StreamID)
+    fields = ConfigInvalidate(command)
+    drop = processor.configuration.drop_ste
+    processor.carry_out(partial(drop, fields.StreamID, leaf=bool(fields.Leaf)))
     return NONE
 
 
@@ -199,7 +237,8 @@ def _cfgi_ste_range(processor: CommandProcessor, command: int) -> CommandError:
         return ILL
     fields = ConfigInvalidateRange(command)
     count = 2 << fields.Range
-    processor.configuration.drop_ste_range(fields.StreamID & -count, count)
+    drop = processor.configuration.drop_ste_range
+    processor.carry_out(partial(drop, fields.StreamID & -count, count))
     return NONE
 
 
@@ -208,7 +247,8 @@ def _cfgi_cd(processor: CommandProcessor, command: int) -> CommandError:
     if command & _SEC or not processor.ids.features.S1P:
         return ILL
     fields = ConfigInvalidate(command)
-    processor.configuration.drop_cd(fields.StreamID, fields.SubstreamID)
+    drop, leaf = processor.configuration.drop_cd, bool(fields.Leaf)
+    processor.carry_out(partial(drop, fields.StreamID, fields.SubstreamID, leaf=leaf))
     return NONE
 
 
@@ -216,7 +256,8 @@ def _cfgi_cd_all(processor: CommandProcessor, command: int) -> CommandError:
     """Every CD of one stream. Spec: 4.3.4."""
     if command & _SEC or not processor.ids.features.S1P:
         return ILL
-    processor.configuration.drop_cds(ConfigInvalidate(command).StreamID)
+    stream_id = ConfigInvalidate(command).StreamID
+    processor.carry_out(partial(processor.configuration.drop_cds, stream_id))
     return NONE
 
 
@@ -225,7 +266,7 @@ def _nh_all(processor: CommandProcessor, command: int) -> CommandError:
     if not processor.ids.features.S1P:
         return ILL
     vmid = processor.vmid_of(TlbInvalidate(command))
-    processor.tlb.invalidate(processor.spaces(lambda tag: tag.world in _EL1 and tag.vmid == vmid))
+    processor.invalidate(lambda tag: tag.world in _EL1 and tag.vmid == vmid)
     return NONE
 
 
@@ -235,10 +276,8 @@ def _nh_asid(processor: CommandProcessor, command: int) -> CommandError:
         return ILL
     fields = TlbInvalidate(command)
     vmid = processor.vmid_of(fields)
-    processor.tlb.invalidate(
-        processor.spaces(
-            lambda tag: tag.world in _EL1 and tag.vmid == vmid and tag.asid == fields.ASID
-        )
+    processor.invalidate(
+        lambda tag: tag.world in _EL1 and tag.vmid == vmid and tag.asid == fields.ASID
     )
     return NONE
 
@@ -267,7 +306,7 @@ def _by_address(
     scope = processor.scope(fields)
     if not processor.ids.features.S1P or scope is None:
         return ILL
-    processor.tlb.invalidate(processor.spaces(matches), scope)
+    processor.invalidate(matches, scope, leaf=bool(fields.Leaf))
     return NONE
 
 
@@ -277,7 +316,7 @@ def _s12_vmall(processor: CommandProcessor, command: int) -> CommandError:
         return ILL
     vmid = TlbInvalidate(command).VMID
     worlds = (*_EL1, World.S2)
-    processor.tlb.invalidate(processor.spaces(lambda tag: tag.world in worlds and tag.vmid == vmid))
+    processor.invalidate(lambda tag: tag.world in worlds and tag.vmid == vmid)
     return NONE
 
 
@@ -287,8 +326,10 @@ def _s2_ipa(processor: CommandProcessor, command: int) -> CommandError:
     scope = processor.scope(fields)
     if not processor.ids.features.S2P or scope is None:
         return ILL
-    processor.tlb.invalidate(
-        processor.spaces(lambda tag: tag.world is World.S2 and tag.vmid == fields.VMID), scope
+    processor.invalidate(
+        lambda tag: tag.world is World.S2 and tag.vmid == fields.VMID,
+        scope,
+        leaf=bool(fields.Leaf),
     )
     return NONE
 
@@ -296,7 +337,7 @@ def _s2_ipa(processor: CommandProcessor, command: int) -> CommandError:
 def _nsnh_all(processor: CommandProcessor, command: int) -> CommandError:
     """Everything of EL1, any VMID, both stages. Spec: 4.4.4.1."""
     worlds = (*_EL1, World.S2)
-    processor.tlb.invalidate(processor.spaces(lambda tag: tag.world in worlds))
+    processor.invalidate(lambda tag: tag.world in worlds)
     return NONE
 
 
@@ -307,7 +348,7 @@ def _el2_all(processor: CommandProcessor, command: int) -> CommandError:
     """Everything of EL2, with and without E2H. Spec: 4.4.2.7."""
     if not processor.ids.features.Hyp:
         return ILL
-    processor.tlb.invalidate(processor.spaces(lambda tag: tag.world in _EL2_WORLDS))
+    processor.invalidate(lambda tag: tag.world in _EL2_WORLDS)
     return NONE
 
 
@@ -316,7 +357,7 @@ def _el2_asid(processor: CommandProcessor, command: int) -> CommandError:
     if not processor.ids.features.Hyp:
         return ILL
     tag = Tag(World.EL2_E2H, 0, TlbInvalidate(command).ASID)
-    processor.tlb.invalidate(processor.spaces(lambda other: other == tag))
+    processor.invalidate(lambda other: other == tag)
     return NONE
 
 
@@ -341,7 +382,7 @@ def _by_el2_address(
     scope = processor.scope(fields)
     if not processor.ids.features.Hyp or scope is None:
         return ILL
-    processor.tlb.invalidate(processor.spaces(matches), scope)
+    processor.invalidate(matches, scope, leaf=bool(fields.Leaf))
     return NONE
 
 

@@ -66,7 +66,7 @@ class ConfigurationCache:
             return index
         cd: CD | None = None
         if index is not None:
-            fetched = self._fetch_cd(stream, transaction, index, translate)
+            fetched = self.fetch_cd(stream, transaction, index, translate)
             if isinstance(fetched, Fault):
                 return fetched
             cd = fetched
@@ -82,12 +82,13 @@ class ConfigurationCache:
         stream = self.streams.get(transaction.stream_id)
         if stream is not None:
             return stream
-        found = self._fetch_ste(transaction)
+        found = self.fetch_ste(transaction)
         if isinstance(found, Stream):
             self.streams[transaction.stream_id] = found
         return found
 
-    def _fetch_ste(self, transaction: Transaction) -> Stream | Fault:
+    def fetch_ste(self, transaction: Transaction) -> Stream | Fault:
+        """Read and judge an STE."""
         address = self._locate_ste(transaction)
         if isinstance(address, Fault):
             return address
@@ -120,7 +121,7 @@ class ConfigurationCache:
     def _locate_in_level2(self, transaction: Transaction, base: int, split: int) -> int | Fault:
         stream_id = transaction.stream_id
         address = base + L1STD_SIZE * (stream_id >> split)
-        value = self.port.read_u64(address)
+        value = self.read_level1(address, None, stream_id >> split, split)
         if value is None:
             return _fault(EventCode.F_STE_FETCH, transaction, "the L1STD fetch aborted", address)
         descriptor = L1STD(value)
@@ -135,11 +136,19 @@ class ConfigurationCache:
         recorded = bool(CR2(self.registers.values["CR2"]).RECINVSID)
         return _fault(EventCode.C_BAD_STREAMID, transaction, reason)._replace(recorded=recorded)
 
+    def read_level1(
+        self, address: int, stream_id: int | None, number: int, split: int
+    ) -> int | None:
+        """The L1STD (no ``stream_id``) or a stream's L1CD with a number, which is for 2^``split``
+        entries; None if memory aborted the fetch."""
+        return self.port.read_u64(address)
+
     # -- context descriptors
 
-    def _fetch_cd(
+    def fetch_cd(
         self, stream: Stream, transaction: Transaction, index: int, translate: Translator
     ) -> CD | Fault:
+        """Read and judge the CD with an index."""
         pointer = self._locate_cd(stream, transaction, index, translate)
         if isinstance(pointer, Fault):
             return pointer
@@ -167,7 +176,7 @@ class ConfigurationCache:
         address = translate(stream, transaction, table + L1CD_SIZE * (index >> split))
         if isinstance(address, Fault):
             return address
-        value = self.port.read_u64(address)
+        value = self.read_level1(address, transaction.stream_id, index >> split, split)
         if value is None:
             return _fault(EventCode.F_CD_FETCH, transaction, "the L1CD fetch aborted", address)
         level1 = L1CD(value)
@@ -180,8 +189,9 @@ class ConfigurationCache:
 
     # -- invalidation
 
-    def drop_ste(self, stream_id: int) -> None:
-        """Forget an STE and every CD fetched through it. Spec: 4.3.1."""
+    def drop_ste(self, stream_id: int, *, leaf: bool = False) -> None:
+        """Forget an STE and every CD fetched through it; without ``leaf`` its L1STD, of which there
+        is no copy here. Spec: 4.3.1."""
         self.drop_cds(stream_id)
         self.streams.pop(stream_id, None)
 
@@ -198,8 +208,9 @@ class ConfigurationCache:
                 del self.contexts[key]
             stream.contexts.clear()
 
-    def drop_cd(self, stream_id: int, index: int) -> None:
-        """Forget the CD with an index; transactions without substream use index 0. Spec: 4.3.3."""
+    def drop_cd(self, stream_id: int, index: int, *, leaf: bool = False) -> None:
+        """Forget the CD with an index; transactions without substream use index 0. ``leaf`` is as
+        in `drop_ste`. Spec: 4.3.3."""
         stream = self.streams.get(stream_id)
         if stream is None:
             return

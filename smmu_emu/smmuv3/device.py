@@ -8,6 +8,7 @@ command's effect or an interrupt happens inside the register write that asked fo
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
@@ -31,7 +32,7 @@ from smmu_emu.smmuv3.spec.registers import CR0, GBPA
 from smmu_emu.smmuv3.stages import Stages
 from smmu_emu.smmuv3.stall import StallBuffer, terminated
 from smmu_emu.smmuv3.translate import TranslationPath
-from smmu_emu.tlb import Tlb
+from smmu_emu.tlb import Tlb, WalkCache
 from smmu_emu.trace.tap import Tap
 from smmu_emu.transaction import Fault, Transaction
 
@@ -87,6 +88,7 @@ class Smmuv3:
         self.registers = RegisterFile(self.ids, report)
         self.interrupts = Interrupts(self.registers, name, self.ports["msi"])
         self.tlb = tlb if tlb is not None else Tlb()
+        self.walk_cache = WalkCache()
         self.configuration = ConfigurationCache(self.registers, self.ports["config"], self.tlb)
         self.event_queue = EventQueue(self.registers, self.ports["event-queue"])
         self.stages = Stages(self.ids, self.tlb, self.ports["walk"])
@@ -124,6 +126,7 @@ class Smmuv3:
             self.interrupts,
             self.configuration,
             self.tlb,
+            self.walk_cache,
             self.path,
             self.ats,
             self.page_requests,
@@ -174,6 +177,7 @@ class Smmuv3:
         self.ats.reset()
         self.page_requests.reset()
         self.tlb.clear()
+        self.walk_cache.clear()
         self.configuration.drop_ste_range(0, 1 << 32)
 
     def fail(self) -> None:
@@ -191,7 +195,11 @@ class Smmuv3:
 
     def _write_cr0(self, value: int) -> None:
         self.registers.values["CR0"] = value
-        self.clock.after(self.delays.acknowledge, self._acknowledge_cr0)
+        self.acknowledge(self._acknowledge_cr0)
+
+    def acknowledge(self, complete: Callable[[], None]) -> None:
+        """Let an Update of a register complete, when it is due. Spec: 6.3.9, 6.3.14, 6.3.16."""
+        self.clock.after(self.delays.acknowledge, complete)
 
     def _acknowledge_cr0(self) -> None:
         """The Update of CR0 completes: CR0ACK follows, the new state rules. Spec: 6.3.9."""
@@ -207,7 +215,7 @@ class Smmuv3:
 
     def _write_irq_ctrl(self, value: int) -> None:
         self.registers.values["IRQ_CTRL"] = value
-        self.clock.after(self.delays.acknowledge, self._acknowledge_irq_ctrl)
+        self.acknowledge(self._acknowledge_irq_ctrl)
 
     def _acknowledge_irq_ctrl(self) -> None:
         self.registers.values["IRQ_CTRLACK"] = self.registers.values["IRQ_CTRL"]
@@ -218,7 +226,7 @@ class Smmuv3:
         if not value & _GBPA_UPDATE or values["GBPA"] & _GBPA_UPDATE:
             return
         values["GBPA"] = value
-        self.clock.after(self.delays.acknowledge, lambda: values.update(GBPA=value & ~_GBPA_UPDATE))
+        self.acknowledge(lambda: values.update(GBPA=value & ~_GBPA_UPDATE))
 
     def _ring(self, _: int) -> None:
         self.clock.after(self.delays.commands, self.commands.run)

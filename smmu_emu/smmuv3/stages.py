@@ -7,6 +7,8 @@ is an `Entry` whose permissions are not judged yet, or a Fault.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from smmu_emu.port import MemoryPort
 from smmu_emu.smmuv3 import attributes
 from smmu_emu.smmuv3.context import Context, Stage1, Stage2, Stream
@@ -17,6 +19,7 @@ from smmu_emu.tlb import Entry, Tlb
 from smmu_emu.transaction import ALL_KINDS, PRIVILEGED, WRITE, Fault, Transaction
 from smmu_emu.walk.long_descriptor import (
     NOT_GLOBAL,
+    Fetch,
     Leaf,
     Root,
     WalkFault,
@@ -44,12 +47,16 @@ _REASONS = {
 
 
 class Stages:
-    """Makes TLB entries by walking tables; ``walks`` counts the walks of both stages."""
+    """Makes TLB entries by walking tables; ``walks`` counts the walks of both stages.
+
+    Whoever walks in another way (`smmu_emu.smmuv3.policy`) stands before ``walk``.
+    """
 
     def __init__(self, ids: IdRegisters, tlb: Tlb, port: MemoryPort) -> None:
         self.ids = ids
         self.tlb = tlb
         self.port = port
+        self.walk: Callable[[Fetch, Root, int], Leaf | WalkFault] = walk
         self.walks = 0
 
     def make_entry(
@@ -96,10 +103,10 @@ class Stages:
         self.walks += 1
         fetch = None
         if stage2 is None:
-            leaf = walk(self.port.read_u64, root, iova)
+            leaf = self.walk(self.port.read_u64, root, iova)
         else:
-            fetch = _NestedFetch(self, transaction, stage2, kind)
-            leaf = walk(fetch, root, iova)
+            fetch = NestedFetch(self, transaction, stage2, kind)
+            leaf = self.walk(fetch, root, iova)
         if isinstance(leaf, WalkFault):
             if fetch is not None and fetch.fault is not None:
                 return fetch.fault
@@ -187,7 +194,7 @@ class Stages:
                 EventCode.F_TRANSLATION, transaction, stage2, ipa, kind, fetch_class, None, reason
             )
         self.walks += 1
-        leaf = walk(self.port.read_u64, root, ipa)
+        leaf = self.walk(self.port.read_u64, root, ipa)
         access, dirty = stage2.flags
         if access and isinstance(leaf, Leaf):
             leaf = self._update_stage2(stage2, leaf, need)
@@ -281,7 +288,7 @@ class Stages:
         return entry
 
 
-class _NestedFetch:
+class NestedFetch:
     """Reads stage-1 descriptors through stage 2; keeps the fault, or the last physical address.
 
     `Stages.through_stage2` says what is done here; this is its short way for what is permitted.

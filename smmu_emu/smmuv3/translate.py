@@ -33,7 +33,7 @@ class TranslationPath:
 
     ``active`` is the configuration cache's contexts while SMMUEN is 1 and an empty dictionary
     otherwise, so that the hot path need not ask. ``failed`` is service failure mode. ``report`` is
-    told of every fault.
+    told of every fault. ``one_by_one`` keeps batches from short ways.
     """
 
     def __init__(
@@ -55,6 +55,7 @@ class TranslationPath:
         self.hits = 0
         self.misses = 0
         self.failed = False
+        self.one_by_one = False
         self._answer: Answer | None = None
 
     def enable(self, enabled: bool) -> None:
