@@ -13,7 +13,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from smmu_emu.board.handover import Handover, prepare
 from smmu_emu.board.loader import Image, Source, read_source
 from smmu_emu.board.placement import Placement
-from smmu_emu.board.virt import PHYSICAL_TIMER_PPI, VIRTUAL_TIMER_PPI, VirtBoard
+from smmu_emu.board.virt import (
+    HYPERVISOR_TIMER_PPI,
+    PHYSICAL_TIMER_PPI,
+    VIRTUAL_TIMER_PPI,
+    VirtBoard,
+)
 from smmu_emu.clock import Clock
 from smmu_emu.cpu.exit import ExitInfo, ExitKind
 from smmu_emu.devices.reporter import Reporter, Site
@@ -80,6 +85,7 @@ class Machine:
         self._core: Aarch64Core | None = None
         self._running = False
         self._started = False
+        self._level = 1
         self._closed = False
 
     @classmethod
@@ -193,20 +199,22 @@ class Machine:
         initrd: Source | None = None,
         append: str = "",
         dtb: Source | None = None,
+        el: int = 1,
     ) -> Image:
         """Load an AArch64 ELF, an arm64 Linux kernel, or raw bytes at ``load_address``.
 
-        ``image`` is a path or bytes. The next `run` starts at its entry, or at ``entry``. An image
-        loaded before is taken away. A device tree is handed over as `smmu_emu.board.handover` says:
-        ``dtb`` or `device_tree`, with ``append`` as the kernel's command line. ``initrd`` is for
-        Linux kernels.
+        ``image`` is a path or bytes. The next `run` starts at its entry, or at ``entry``, at
+        exception level ``el``. An image loaded before is taken away. A device tree is handed over
+        as `smmu_emu.board.handover` says: ``dtb`` or `device_tree`, with ``append`` as the kernel's
+        command line. ``initrd`` is for Linux kernels.
 
-        Raises: ImageError in one line.
+        Raises: ImageError in one line; ConfigurationError for a level other than 1 and 2.
         """
+        self._check_level(el)
 
         def hand_over(loaded: Image) -> Handover:
             def tree(where: tuple[int, int] | None) -> bytes:
-                return self.device_tree(append, where, dtb)
+                return self.device_tree(append, where, dtb, el=el)
 
             return prepare(loaded, self.ram, tree, initrd)
 
@@ -214,6 +222,7 @@ class Machine:
             image, load_address=load_address, entry=entry, hand_over=hand_over
         )
         self._started = False
+        self._level = el
         return loaded
 
     def device_tree(
@@ -221,17 +230,20 @@ class Machine:
         append: str = "",
         initrd: tuple[int, int] | None = None,
         dtb: Source | None = None,
+        *,
+        el: int = 1,
     ) -> bytes:
         """The device tree blob of this machine, or ``dtb`` made to fit it.
 
-        ``append`` is a kernel's command line, ``initrd`` where one begins and ends.
+        ``append`` is a kernel's command line, ``initrd`` where one begins and ends, ``el`` the
+        exception level it starts at: at EL2 it calls PSCI by SMC, not by HVC.
 
         Raises: ImageError if ``dtb`` is no device tree.
         """
         from smmu_emu.board import devicetree
 
         if dtb is None:
-            return devicetree.build(self.board, self.cpu_model, append, initrd)
+            return devicetree.build(self.board, self.cpu_model, append, initrd, el)
         name, blob = read_source(dtb, "device tree")
         return devicetree.amend(blob, name, self.board, append, initrd)
 
@@ -261,7 +273,7 @@ class Machine:
             raise ConfigurationError(f"cannot run {max_instructions} instructions")
         core = self.core
         if not self._started:
-            core.reset(image.entry, x0=self._placement.handover.x0)
+            core.reset(image.entry, el=self._level, x0=self._placement.handover.x0)
             self._started = True
         self._running = True
         try:
@@ -314,6 +326,10 @@ class Machine:
         if self._running:
             raise ConfigurationError("the machine runs: end that with core.request_exit first")
 
+    def _check_level(self, el: int) -> None:
+        if el not in (1, 2):
+            raise ConfigurationError(f"an image starts at EL1 or EL2 here, not at EL{el}")
+
     def _make_core(self) -> Aarch64Core:
         if self._closed:
             raise ConfigurationError("this machine is closed")
@@ -330,9 +346,11 @@ class Machine:
         gic = self.board.gic
         core.physical_timer.sink = gic.ppi(PHYSICAL_TIMER_PPI)
         core.virtual_timer.sink = gic.ppi(VIRTUAL_TIMER_PPI)
+        core.hypervisor_timer.sink = gic.ppi(HYPERVISOR_TIMER_PPI)
         gic.cpu.irq.sink = core.irq.set
         core.irq.set(gic.cpu.irq.level)
-        gic.cpu.fiq.sink = self._fiq
+        gic.cpu.fiq.sink = core.fiq.set
+        core.fiq.set(gic.cpu.fiq.level)
         return core
 
     def _print(self, data: bytes) -> None:
@@ -346,10 +364,6 @@ class Machine:
 
     def _core_lacks(self, what: str, pc: int) -> None:
         self.reporter.add(Site(None, pc, "access", what))
-
-    def _fiq(self, level: bool) -> None:
-        if level:
-            self.reporter.report("core", None, "an FIQ that it cannot take")
 
 
 def _result(info: ExitInfo) -> RunResult:

@@ -40,8 +40,12 @@ def build(
     cpu_model: str,
     bootargs: str = "",
     initrd: tuple[int, int] | None = None,
+    el: int = 1,
 ) -> bytes:
-    """The blob for a board; ``initrd`` is where one begins and ends, in bytes."""
+    """The blob for a board; ``initrd`` is where one begins and ends, in bytes.
+
+    ``el`` is the exception level that the tree's reader starts at.
+    """
     from fdt import FDT
 
     tree = FDT()
@@ -57,7 +61,7 @@ def build(
             "compatible": "linux,dummy-virt",
         },
     )
-    _add_core(root, cpu_model)
+    _add_core(root, cpu_model, "smc" if el == 2 else "hvc")
     _add_memory(root, board)
     _add_gic(root)
     _add_uart(root)
@@ -106,7 +110,7 @@ def amend(
 # -- parts of the board
 
 
-def _add_core(root: Any, cpu_model: str) -> None:
+def _add_core(root: Any, cpu_model: str, firmware_call: str) -> None:
     _add(
         root,
         "psci",
@@ -115,7 +119,7 @@ def _add_core(root: Any, cpu_model: str) -> None:
             "cpu_on": 0xC400_0003,
             "cpu_off": 0x8400_0002,
             "cpu_suspend": 0xC400_0001,
-            "method": "hvc",
+            "method": firmware_call,
             "compatible": ("arm,psci-1.0", "arm,psci-0.2", "arm,psci"),
         },
     )

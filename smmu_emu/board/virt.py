@@ -74,6 +74,7 @@ V2M_SPIS = range(48, 112)
 PMCG_SPI = 176
 VIRTIO_SPI = 16
 """Of the first virtio transport; each has one of its own."""
+HYPERVISOR_TIMER_PPI = 26
 VIRTUAL_TIMER_PPI = 27
 PHYSICAL_TIMER_PPI = 30
 """The GIC's own numbers."""
