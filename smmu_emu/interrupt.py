@@ -12,7 +12,7 @@ class InterruptLine:
     ``sink`` takes the new level; ``pulses`` counts rising edges, which is what tests look at.
     """
 
-    __slots__ = ("level", "name", "pulses", "sink")
+    __slots__ = ("interposed", "level", "name", "pulses", "sink")
 
     def __init__(self, name: str, sink: Callable[[bool], None] | None = None) -> None:
         self.name = name
