@@ -13,6 +13,7 @@ class InterruptLine:
     """
 
     __slots__ = ("interposed", "level", "name", "pulses", "sink")
+    wiring = ("name", "sink")
 
     def __init__(self, name: str, sink: Callable[[bool], None] | None = None) -> None:
         self.name = name

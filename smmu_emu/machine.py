@@ -31,6 +31,7 @@ from smmu_emu.smmuv3.ids import IdRegisters
 
 if TYPE_CHECKING:
     from smmu_emu.cpu.aarch64 import Aarch64Core
+    from smmu_emu.snapshot import Snapshot
 
 EXIT_STATUS = {
     ExitKind.POWER_OFF: 0,
@@ -62,6 +63,9 @@ class Machine:
     ``memory``, ``ram``, ``clock``, ``devices`` (by name) and ``board`` are its parts; ``output`` is
     what the guest printed so far, on the UART and through semihosting, in order.
     """
+
+    wiring = ("clock", "reporter", "board", "memory", "ram", "_core")
+    unsaved = ("console", "_running", "_closed")
 
     def __init__(
         self,
@@ -150,6 +154,16 @@ class Machine:
         if self._core is None:
             self._core = self._make_core()
         return self._core
+
+    @property
+    def has_core(self) -> bool:
+        """Whether the core was made."""
+        return self._core is not None
+
+    @property
+    def instructions(self) -> int:
+        """Instructions begun since the image started."""
+        return 0 if self._core is None else self._core.instructions
 
     @property
     def running_core(self) -> Aarch64Core | None:
@@ -300,6 +314,29 @@ class Machine:
         self.output.clear()
         self._placement.restore()
         self._started = False
+
+    def snapshot(self, *others: object) -> Snapshot:
+        """Everything as it is now, to be brought back by `restore`: see `smmu_emu.snapshot`.
+
+        ``others`` are objects that belong to the machine's state without being part of it, such as
+        a driver in Python.
+
+        Raises: ConfigurationError while a run is under way, or for what cannot be kept.
+        """
+        from smmu_emu import snapshot
+
+        self._check_stopped()
+        return snapshot.take(self, others)
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Go back to a snapshot of this machine, any number of times and in any order.
+
+        Raises: ConfigurationError while a run is under way, or for another machine's snapshot.
+        """
+        from smmu_emu import snapshot as snapshots
+
+        self._check_stopped()
+        snapshots.put_back(self, snapshot)
 
     def close(self) -> None:
         """Free the core and close disks. Harmless when done already.

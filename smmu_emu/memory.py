@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from smmu_emu.ram_image import RamImage
+
     Stretches = npt.NDArray[np.uint64]
     """Rows of (physical address, length in bytes)."""
 
@@ -51,6 +53,8 @@ class MmioDevice(Protocol):
 class Ram:
     """One block of RAM, ``size`` bytes at physical address ``base``."""
 
+    unsaved = ("*",)
+
     def __init__(self, base: int, size: int) -> None:
         self.base = base
         self.size = size
@@ -58,6 +62,8 @@ class Ram:
         self.buffer = _anonymous(size)
         self.view = memoryview(self.buffer)
         self.words = self.view.cast("Q")
+        self._image: RamImage | None = None
+        """What is mapped behind the private copies of pages; None for zeros."""
 
     @property
     def host_address(self) -> int:
@@ -72,10 +78,36 @@ class Ram:
 
     def clear(self) -> None:
         """Make every byte zero again, at the same host address; untouched pages cost nothing."""
-        if sys.platform == "linux":
+        if sys.platform == "linux" and self._image is None:
             self.buffer.madvise(mmap.MADV_DONTNEED)
         else:
-            _map_afresh(self.host_address, self.size)
+            from smmu_emu.ram_image import map_over
+
+            self._image = None
+            map_over(self.host_address, self.size)
+
+    def keep(self) -> RamImage:
+        """The contents now; to be given to `put_back` later, any number of times.
+
+        Raises: MemoryMapError if the host has no room for them.
+        """
+        from smmu_emu.ram_image import RamImage, touched
+
+        image = RamImage(self.size)
+        if self._image is not None:
+            for start, end in self._image.pieces():
+                image.write(start, self.view[start:end])
+        for start, end in touched(self.host_address, self.size):
+            image.write(start, self.view[start:end])
+        return image
+
+    def put_back(self, image: RamImage) -> None:
+        """Bring back what `keep` gave, at the same host address."""
+        if sys.platform == "linux" and self._image is image:
+            self.buffer.madvise(mmap.MADV_DONTNEED)
+        else:
+            image.map_over(self.host_address)
+            self._image = image
 
 
 def _anonymous(size: int) -> mmap.mmap:
@@ -88,20 +120,6 @@ def _anonymous(size: int) -> mmap.mmap:
         return mmap.mmap(-1, size, flags=flags)
     except (OSError, OverflowError, ValueError) as error:
         raise MemoryMapError(f"this host cannot give {size:#x} bytes of RAM: {error}") from error
-
-
-_MAP_FIXED = 0x10  # the same number on Linux and macOS; the mmap module does not name it
-
-
-def _map_afresh(address: int, size: int) -> None:
-    """Replace a mapping by a zeroed one in place, for hosts whose madvise does not zero."""
-    libc_mmap = ctypes.CDLL(None).mmap
-    libc_mmap.restype = ctypes.c_void_p
-    number = ctypes.c_int
-    libc_mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, number, number, number, ctypes.c_int64]
-    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_FIXED
-    if libc_mmap(address, size, mmap.PROT_READ | mmap.PROT_WRITE, flags, -1, 0) != address:
-        ctypes.memset(address, 0, size)
 
 
 class Window:
@@ -121,6 +139,9 @@ class PhysicalMemory:
     `read_u64` and `write_u64` are the fast ways that table walkers use. They, and everything else
     here, take physical addresses in bytes.
     """
+
+    wiring = ("rams", "windows", "_map", "_bases", "read_u64", "unanswered")
+    unsaved = ("code_frames", "code_written")
 
     def __init__(self) -> None:
         if sys.byteorder != "little":
@@ -277,6 +298,22 @@ class PhysicalMemory:
         """Make all RAM zero again."""
         for ram in self.rams:
             ram.clear()
+
+    def keep_state(self) -> list[RamImage]:
+        """The contents of all RAM, for `put_back_state`."""
+        return [ram.keep() for ram in self.rams]
+
+    def put_back_state(self, images: list[RamImage]) -> None:
+        """Bring back contents of all RAM, and tell of code that is another then."""
+        changed = []
+        for ram, image in zip(self.rams, images, strict=True):
+            for frame in self.code_frames:
+                at = frame * PAGE - ram.base
+                if 0 <= at < ram.size and ram.buffer[at : at + PAGE] != image.read(at, PAGE):
+                    changed.append(frame * PAGE)
+            ram.put_back(image)
+        for pa in changed:
+            self._announce(pa, PAGE)
 
     def _announce(self, pa: int, size: int) -> None:
         frames = self.code_frames

@@ -29,6 +29,7 @@ class MemoryPort:
     """
 
     __slots__ = ("interposed", "memory", "name", "read", "read_u64", "write", "write_u64")
+    wiring = ("memory", "name", "read", "read_u64", "write", "write_u64")
 
     interposed: dict[str, Any]
 

@@ -78,6 +78,8 @@ class Aarch64Core:
     watch: it gets that deadline (None: nothing is due), may sleep and feed devices, and answers up
     to when time has passed (None: nothing will ever come). Runs with it do not repeat exactly."""
 
+    unsaved = ("idle", "_pristine")
+
     def __init__(
         self,
         memory: PhysicalMemory,

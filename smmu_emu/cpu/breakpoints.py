@@ -24,6 +24,9 @@ _IDLE_HOOKS = 8
 class Breakpoints:
     """The breakpoints of one core; ``addresses`` are virtual, whatever the translation regime."""
 
+    wiring = ("_engine", "_pace", "_state")
+    unsaved = ("addresses", "_hooks", "_callback", "_kind")
+
     def __init__(self, engine: Engine, pace: Pace, state: RunState) -> None:
         from unicorn import unicorn_const
 

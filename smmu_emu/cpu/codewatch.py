@@ -48,7 +48,12 @@ def _is_watched(word: int) -> bool:
 
 
 class CodeWatch:
-    """The core's translated code: what it covers and what in it is hooked."""
+    """The core's translated code: what it covers and what in it is hooked.
+
+    All of it follows the engine, whose code stays when a machine's state is put back.
+    """
+
+    unsaved = ("*",)
 
     def __init__(
         self,
@@ -100,6 +105,10 @@ class CodeWatch:
         self._written.clear()
         self._plans.forget()
         self._plans.ambiguous = self.misaligned_pc = False
+
+    def after_put_back(self) -> None:
+        """The machine's state is another, and PC with it."""
+        self.misaligned_pc = False
 
     def _block_made(self, _engine: object, block: Any, _previous: object, _user: object) -> None:
         try:

@@ -63,6 +63,8 @@ class Syndrome(NamedTuple):
 class Batch:
     """Several registers that are read or written in one call: ``values`` in the order of names."""
 
+    unsaved = ("*",)
+
     def __init__(self, handle: Any, names: tuple[str, ...]) -> None:
         numbers = _register_numbers()
         count = len(names)
@@ -90,6 +92,8 @@ class Batch:
 
 class Engine:
     """One Unicorn engine over a memory map's RAM; windows are added with `map_window`."""
+
+    unsaved = ("*",)
 
     def __init__(self, memory: PhysicalMemory, model: str) -> None:
         if model not in MODELS:
@@ -279,6 +283,18 @@ class Engine:
     def settle_state(self) -> None:
         """After a change of PSTATE or of everything: rebuild what the engine derives from it."""
         self.set_system(HCR_EL2, self.get_system(HCR_EL2))
+
+    def keep_state(self) -> object:
+        """What `put_back_state` takes. The TLB is empty then, as it is after that."""
+        self.flush_tlb()
+        return self.save()
+
+    def put_back_state(self, kept: object) -> None:
+        """Bring back what `keep_state` gave. What was asked of interrupts stays as it is."""
+        self.deaf = False
+        self.restore(kept)
+        self.settle_state()
+        self.flush_tlb()
 
     # -- translation, of addresses and of code
 

@@ -20,6 +20,8 @@ _HCR_FMO, _HCR_IMO, _HCR_VF, _HCR_VI, _HCR_TGE = 1 << 3, 1 << 4, 1 << 6, 1 << 7,
 class InterruptInputs:
     """IRQ and FIQ, both levels; changes end the running slice."""
 
+    wiring = ("_engine", "irq", "fiq")
+
     def __init__(self, engine: Engine, pace: Pace) -> None:
         self._engine = engine
         self.irq = InterruptLine("irq", lambda _: pace.interrupt())
@@ -32,6 +34,10 @@ class InterruptInputs:
         if levels != self._driven:
             self._driven = levels
             self._engine.ask_for_interrupts(*levels)
+
+    def after_put_back(self) -> None:
+        """What the engine was told is not in its own state."""
+        self._engine.ask_for_interrupts(*self._driven)
 
     @property
     def pending(self) -> bool:

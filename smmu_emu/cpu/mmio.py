@@ -40,6 +40,8 @@ class InstructionPlans:
     `forget`. When two frames were ever executed at one virtual page, `ambiguous` ends caching.
     """
 
+    unsaved = ("*",)
+
     def __init__(self, engine: Engine, fetch: Callable[[int], int | None]) -> None:
         self._engine = engine
         self._fetch = fetch
@@ -88,6 +90,8 @@ class InstructionPlans:
 
 class WindowPort:
     """One device window: puts pieces together and keeps time."""
+
+    wiring = ("_window", "_engine", "_pace", "_plans")
 
     def __init__(self, window: Window, engine: Engine, pace: Pace, plans: InstructionPlans) -> None:
         self._window = window

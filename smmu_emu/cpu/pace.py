@@ -31,6 +31,9 @@ class PendingException(NamedTuple):
 class Pace:
     """The running slice of one core."""
 
+    wiring = ("engine", "clock", "ns")
+    unsaved = ("_before", "_counters")
+
     def __init__(self, engine: Engine, clock: Clock, ns_per_instruction: int) -> None:
         self.engine = engine
         self.clock = clock
@@ -62,14 +65,20 @@ class Pace:
         self._cancelled = self.engine.deaf = False
         self.failure, self.pending, self._before = None, None, None
 
+    def before_kept(self) -> bool:
+        """Undo an instruction that a callback failed in, if Ctrl-C came between."""
+        cancelled = self._cancelled
+        if cancelled:
+            self._undo()
+            self._forget()
+        return cancelled
+
     def slice(self, most: int) -> int:
         """Execute until something ends the slice; the engine's error code.
 
         Raises: whatever a callback raised; the instruction has not executed then.
         """
-        if self._cancelled:  # Ctrl-C came between a callback's decision and its execution
-            self._undo()
-            self._forget()
+        self.before_kept()  # Ctrl-C may have come between a callback's decision and its execution
         clock, ns = self.clock, self.ns
         begun_at = clock.now
         count = min(most, LONGEST_SLICE)

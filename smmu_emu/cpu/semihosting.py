@@ -44,6 +44,9 @@ class _BadAddressError(Exception):
 class Semihosting:
     """Answers the calls of one guest."""
 
+    wiring = ("_memory", "_clock", "_command_line", "_operations")
+    unsaved = ("_console",)
+
     def __init__(
         self,
         memory: VirtualMemory,

@@ -64,6 +64,8 @@ def sanitised_dfr0(value: int) -> int:
 class SystemRegisters:
     """Answers the system register accesses that `CodeWatch` hooks."""
 
+    wiring = ("_engine", "_pace", "_physical", "_virtual", "_hypervisor", "_report", "_numbers")
+
     def __init__(
         self,
         engine: Engine,

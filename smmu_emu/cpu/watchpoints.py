@@ -39,6 +39,8 @@ class Watchpoint(NamedTuple):
 class Watchpoints:
     """The watchpoints of one core. ``hit`` is the one that ended the last slice."""
 
+    unsaved = ("*",)
+
     def __init__(self, engine: Engine, pace: Pace) -> None:
         from unicorn import unicorn_const
 

@@ -28,6 +28,8 @@ Listener = Callable[[FaultEvent], None]
 class Tap:
     """The event outlet of one device."""
 
+    unsaved = ("listeners",)
+
     def __init__(self) -> None:
         self.listeners: list[Listener] = []
 

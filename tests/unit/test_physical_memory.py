@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from smmu_emu import memory as memory_module
 from smmu_emu.errors import MemoryMapError
 from smmu_emu.memory import PhysicalMemory, Ram
+from smmu_emu.ram_image import map_over
 
 BASE = 0x4000_0000
 
@@ -179,7 +180,7 @@ def test_mapping_afresh_zeroes_as_well() -> None:
     """What macOS uses: its madvise does not zero."""
     ram = Ram(0, 0x10000)
     ram.view[0:4] = b"abcd"
-    memory_module._map_afresh(ram.host_address, ram.size)
+    map_over(ram.host_address, ram.size)
     assert ram.words[0] == 0
     ram.view[0:1] = b"x"
     assert bytes(ram.buffer[0:2]) == b"x\0"

@@ -34,8 +34,18 @@ class Disk:
     Raises: ConfigurationError if there is no such file, it is no disk image, or somebody writes it.
     """
 
-    def __init__(self, path: str | os.PathLike[str], mode: DiskMode = DiskMode.READ_WRITE) -> None:
+    unsaved = ("_file",)
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        mode: DiskMode = DiskMode.READ_WRITE,
+        bus: str = "mmio",
+    ) -> None:
+        if bus not in BUSES:
+            raise ConfigurationError(f"no bus {bus!r} for a disk: there is {' and '.join(BUSES)}")
         self.path = os.fspath(path)
+        self.bus = bus
         self.mode = mode
         self._beside: dict[int, bytes] = {}
         writable = mode is DiskMode.READ_WRITE
@@ -64,6 +74,11 @@ class Disk:
     def read_only(self) -> bool:
         """Whether the guest may not write."""
         return self.mode is DiskMode.READ_ONLY
+
+    @property
+    def writes_through(self) -> bool:
+        """Whether what the guest writes goes to the file."""
+        return self.mode is DiskMode.READ_WRITE
 
     def holds(self, sector: int, size: int) -> bool:
         """Whether ``size`` bytes from a sector are whole sectors of this disk."""
