@@ -15,6 +15,7 @@ from enum import Enum
 from smmu_emu.errors import ConfigurationError
 
 SECTOR = 512
+BUSES = ("mmio", "pci")
 
 
 class DiskMode(Enum):
@@ -29,7 +30,7 @@ class DiskMode(Enum):
 
 
 class Disk:
-    """An open image; ``sectors`` of 512 bytes.
+    """An open image; ``sectors`` of 512 bytes. ``bus`` is where its controller goes: mmio or pci.
 
     Raises: ConfigurationError if there is no such file, it is no disk image, or somebody writes it.
     """
