@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The source of every trace: attaches to a living machine, numbers events, hands them on.
+
+    with Tracer(machine) as tracer:
+        tracer.listen(print)
+        machine.run()
+
+While nobody listens nothing stands before any function of the machine, and nothing costs anything.
+When the first listener comes, observing functions are put before those of the SMMU, of the DMA
+ports and of the clock (`smmu_emu.interpose`), as many as the wanted kinds of events need; what is
+cached by then is told of first. A machine is made of one unit or several; whoever drives a bare
+`Smmuv3` from Python traces that.
+
+Events of one access (walks, fills, records, interrupts) reach listeners together, when the access
+has been answered: in the order in which they happened, the access last, so that all of them can
+name it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from smmu_emu.interpose import Function, Interposition, Layer, Wrap, interpose
+from smmu_emu.machine import Machine
+from smmu_emu.smmuv3.device import Smmuv3
+from smmu_emu.smmuv3.tracing import UnitTracing
+from smmu_emu.trace.causes import Causes
+from smmu_emu.trace.events import KIND_OF, KINDS, DmaData, Event, Note
+
+if TYPE_CHECKING:
+    from smmu_emu.port import DmaPort, MemoryPort
+    from smmu_emu.trace.symbols import SymbolTable
+
+Listener = Callable[[Event], object]
+"""Told of every event, in order."""
+
+ALL_KINDS = frozenset(KINDS)
+
+
+class Tracer:
+    """Traces ``subject`` for whoever listens, until `close`.
+
+    ``kinds`` are the words of `KINDS` that are wanted; functions that only others need are left
+    alone. ``passes`` looks at an event and tells whether it is wanted (origins always are).
+    ``symbols`` names instructions; with ``python_lines`` False, events that Python code caused have
+    no cause. ``seq`` is the number of the last event.
+    """
+
+    def __init__(
+        self,
+        subject: Machine | Smmuv3,
+        *listeners: Listener,
+        kinds: Iterable[str] = ALL_KINDS,
+        passes: Callable[[Event], bool] | None = None,
+        symbols: SymbolTable | None = None,
+        python_lines: bool = True,
+    ) -> None:
+        self.machine = subject if isinstance(subject, Machine) else None
+        self.clock = subject.clock
+        self.kinds = frozenset(kinds)
+        self.passes = passes
+        self.seq = 0
+        self.held: list[Event] | None = None
+        """Events of the access under way; None while there is none."""
+        self.last_access = 0
+        """Number of the last access that was answered."""
+        self.writer_of: Callable[[int], int] = _nobody
+        """Number of the origin of who wrote the word at an address; 0 if that is not known."""
+        self.causes = Causes(self, self.machine, symbols, python_lines=python_lines)
+        self.units = [UnitTracing(self, smmu) for smmu in _units(subject)]
+        self._listeners: list[Listener] = []
+        self._places: list[Interposition] = []
+        for listener in listeners:
+            self.listen(listener)
+
+    def listen(self, listener: Listener) -> None:
+        """Call ``listener`` with every event from now on."""
+        first = not self._listeners
+        self._listeners.append(listener)
+        if first:
+            self._attach()
+
+    def close(self) -> None:
+        """Leave the machine as it was without a tracer. Harmless when done already."""
+        for place in self._places:
+            place.remove()
+        self._places.clear()
+        self._listeners.clear()
+
+    def __enter__(self) -> Tracer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # -- for those that produce events
+
+    def next(self) -> int:
+        """The number for an event that is about to be emitted."""
+        self.seq += 1
+        return self.seq
+
+    def wants(self, *kinds: str) -> bool:
+        """Whether any of these kinds of events is wanted."""
+        return not self.kinds.isdisjoint(kinds)
+
+    def emit(self, event: Event) -> None:
+        """Hand an event on, if it is wanted; one of an access under way when that has ended."""
+        if self.passes is None or self.passes(event):
+            self.announce(event)
+
+    def announce(self, event: Event) -> None:
+        """Hand an event on whatever is wanted."""
+        if self.held is not None:
+            self.held.append(event)
+        else:
+            for listener in self._listeners:
+                listener(event)
+
+    def deliver(self, events: list[Event]) -> None:
+        """Hand on what was held back."""
+        for listener in self._listeners:
+            for event in events:
+                listener(event)
+
+    def say(self, name: str, text: str) -> None:
+        """Emit a `Note` about the run itself."""
+        if "note" in self.kinds:
+            self.emit(Note(self.next(), self.clock.now, "machine", 0, name, text))
+
+    def add(self, event: Event) -> int:
+        """Emit an event that somebody else made, with ``seq`` and ``time`` filled in; its number.
+
+        0, and it is dropped, if its kind is not wanted.
+        """
+        if KIND_OF[type(event)] not in self.kinds:
+            return 0
+        event = event._replace(seq=self.next(), time=self.clock.now)
+        self.emit(event)
+        return event.seq
+
+    def watch(self, port: DmaPort | MemoryPort) -> None:
+        """Tell of what a DMA master's port moves, if the machine does not know of that port."""
+        if not self.wants("dma"):
+            return
+        memory: MemoryPort = getattr(port, "memory")  # noqa: B009  a DmaPort's, or the map itself
+        stream_id = getattr(port, "stream_id", 0)
+        target = memory if hasattr(port, "stream_id") else port
+        for name, wrap in (
+            ("read", self._moved(stream_id, write=False)),
+            ("write", self._moved(stream_id, write=True)),
+        ):
+            self._stand_before(target, name, wrap)
+
+    # -- attachment
+
+    def _attach(self) -> None:
+        self.say("begin", "the trace begins")
+        self._stand_before(self.clock, "after", self.causes.after)
+        for unit in self.units:
+            for owner, name, wrap in unit.places():
+                self._stand_before(owner, name, wrap)
+            unit.tell_cached()
+        if self.machine is not None:
+            for port in self.machine.dma_ports:
+                self.watch(port)
+            self._stand_before(self.machine, "dma", self._new_port)
+
+    def _stand_before(self, owner: object, name: str, wrap: Wrap) -> None:
+        self._places.append(interpose(owner, name, wrap, Layer.OBSERVE))
+
+    def _new_port(self, dma: Callable[[int], DmaPort]) -> Callable[[int], DmaPort]:
+        machine = self.machine
+        assert machine is not None
+
+        def observed(stream_id: int) -> DmaPort:
+            known = {id(port) for port in machine.dma_ports}
+            port = dma(stream_id)
+            if id(port) not in known:
+                self.watch(port)
+            return port
+
+        return observed
+
+    def _moved(self, stream_id: int, *, write: bool) -> Wrap:
+        """Stands before a port's functions that read or write memory."""
+
+        def wrap(move: Function) -> Function:
+            def observed(pa: int, what: int | bytes | memoryview) -> object:
+                size = what if isinstance(what, int) else len(what)
+                result = move(pa, what)
+                ok = bool(result) if write else result is not None
+                seq = self.seq = self.seq + 1
+                cause, access = self.causes.find(), self.last_access
+                self.emit(
+                    DmaData(
+                        seq,
+                        self.clock.now,
+                        "machine",
+                        cause,
+                        access,
+                        stream_id,
+                        pa,
+                        size,
+                        write,
+                        ok,
+                    )
+                )
+                return result
+
+            return observed
+
+        return wrap
+
+
+def _nobody(pa: int) -> int:
+    """Nobody watches who writes."""
+    return 0
+
+
+def _units(subject: Machine | Smmuv3) -> list[Smmuv3]:
+    if isinstance(subject, Smmuv3):
+        return [subject]
+    return [device for device in subject.devices.values() if isinstance(device, Smmuv3)]
