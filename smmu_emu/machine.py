@@ -8,6 +8,7 @@ never pays for it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from smmu_emu.board.handover import Handover, prepare
@@ -31,6 +32,8 @@ from smmu_emu.smmuv3.ids import IdRegisters
 
 if TYPE_CHECKING:
     from smmu_emu.cpu.aarch64 import Aarch64Core
+    from smmu_emu.cpu.client import Client
+    from smmu_emu.smmuv3.clients import Changes
     from smmu_emu.snapshot import Snapshot
 
 EXIT_STATUS = {
@@ -65,13 +68,15 @@ class Machine:
     """
 
     wiring = ("clock", "reporter", "board", "memory", "ram", "_core")
-    unsaved = ("console", "_running", "_closed")
+    unsaved = ("console", "_running", "_closed", "_changes")
 
     def __init__(
         self,
         make_board: Callable[[Clock, Reporter, Callable[[bytes], None]], VirtBoard],
         *,
         cpu_model: str = "cortex-a57",
+        core_stream: int | None = None,
+        core_substream: int | None = None,
         command_line: str = "",
         console: Callable[[bytes], None] | None = None,
     ) -> None:
@@ -87,6 +92,9 @@ class Machine:
         self._placement = Placement(self.memory)
         self._dma: dict[int, DmaPort] = {}
         self._core: Aarch64Core | None = None
+        self._core_port = self._check_core_stream(core_stream, core_substream)
+        self._core_substream = core_substream
+        self._changes: Changes | None = None
         self._running = False
         self._started = False
         self._level = 1
@@ -103,6 +111,8 @@ class Machine:
         smmu_ids: IdRegisters | None = None,
         disks: Iterable[Disk] = (),
         pmcg: bool = False,
+        core_stream: int | None = None,
+        core_substream: int | None = None,
         command_line: str = "",
         console: Callable[[bytes], None] | None = None,
     ) -> Machine:
@@ -112,7 +122,8 @@ class Machine:
         "iommu-testdev@00:03.0"; each of ``disks`` is a virtio-blk behind the SMMU; ``console``
         takes output while it is made; ``command_line`` is what semihosting gives the guest.
 
-        ``pmcg`` gives the SMMU a counter group, which QEMU's has not.
+        ``pmcg`` gives the SMMU a counter group, which QEMU's has not. ``core_stream`` puts the core
+        behind the SMMU, under that StreamID (and SubstreamID ``core_substream``).
 
         Raises: ConfigurationError for what cannot be built; an unknown ``cpu_model`` is found out
         when the core is made.
@@ -131,7 +142,14 @@ class Machine:
                 pmcg=pmcg,
             )
 
-        return cls(make, cpu_model=cpu_model, command_line=command_line, console=console)
+        return cls(
+            make,
+            cpu_model=cpu_model,
+            core_stream=core_stream,
+            core_substream=core_substream,
+            command_line=command_line,
+            console=console,
+        )
 
     # -- parts
 
@@ -197,9 +215,11 @@ class Machine:
 
     @property
     def dma_ports(self) -> list[DmaPort]:
-        """The ports of all DMA masters: of PCI functions, and those that `dma` gave out."""
+        """The ports of all DMA masters: of PCI functions, those that `dma` gave out, and that of
+        a core behind the SMMU."""
         built = [function.dma for function in self.board.pcie.everything]
         built += [transport.device.dma for transport in self.board.virtio]
+        built += [] if self._core_port is None else [self._core_port]
         return built + list(self._dma.values())
 
     # -- what runs
@@ -350,6 +370,9 @@ class Machine:
         if self._core is not None:
             self._core.close()
             self._core = None
+        if self._changes is not None:
+            self._changes.remove()
+            self._changes = None
 
     def __enter__(self) -> Machine:
         return self
@@ -379,7 +402,12 @@ class Machine:
             console=self._print,
             command_line=self.command_line,
             unmodelled=self._core_lacks,
+            client=self._make_client(),
         )
+        if self._core_port is not None:
+            from smmu_emu.smmuv3.clients import Changes
+
+            self._changes = Changes(self.smmu, core.forget_translations)
         gic = self.board.gic
         core.physical_timer.sink = gic.ppi(PHYSICAL_TIMER_PPI)
         core.virtual_timer.sink = gic.ppi(VIRTUAL_TIMER_PPI)
@@ -389,6 +417,28 @@ class Machine:
         gic.cpu.fiq.sink = core.fiq.set
         core.fiq.set(gic.cpu.fiq.level)
         return core
+
+    def _check_core_stream(self, stream_id: int | None, substream_id: int | None) -> DmaPort | None:
+        """The core's own way to memory, if it is a client of the SMMU."""
+        if stream_id is None:
+            if substream_id is not None:
+                raise ConfigurationError("a SubstreamID of the core needs a StreamID, too")
+            return None
+        if self.board.smmu is None:
+            raise ConfigurationError("the core cannot be behind an SMMU: this machine has none")
+        for name, value, bits in (("Stream", stream_id, 32), ("Substream", substream_id, 20)):
+            if value is not None and not 0 <= value < 1 << bits:
+                raise ConfigurationError(f"{name}ID {value:#x} of the core has not {bits} bits")
+        return DmaPort(self.memory, self.board.smmu, stream_id, "core")
+
+    def _make_client(self) -> Client | None:
+        port = self._core_port
+        if port is None:
+            return None
+        from smmu_emu.cpu.client import Client
+        from smmu_emu.smmuv3.clients import look
+
+        return Client(port, self._core_substream, partial(look, self.smmu))
 
     def _print(self, data: bytes) -> None:
         self.output += data

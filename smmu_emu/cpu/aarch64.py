@@ -25,6 +25,7 @@ from collections.abc import Callable
 
 from smmu_emu.clock import Clock
 from smmu_emu.cpu.breakpoints import Breakpoints
+from smmu_emu.cpu.client import Client, ClientEngine
 from smmu_emu.cpu.codewatch import CodeWatch
 from smmu_emu.cpu.engine import EL2H_MASKED, GUEST_MODELS, HCR_EL2, MASK64, PC, SCR_EL3, Engine
 from smmu_emu.cpu.exit import ExitInfo, ExitKind
@@ -58,7 +59,8 @@ class Aarch64Core:
     The core starts in EL1h or EL2h, non-secure, MMU off, as firmware or PSCI would enter an image.
 
     ``console`` takes what the guest prints through semihosting. ``unmodelled`` is told, once a
-    site, of system registers the guest touched that nobody models: ``(what, pc)``.
+    site, of system registers the guest touched that nobody models: ``(what, pc)``. With ``client``
+    the core's accesses are translated by an SMMU in place of its own MMU.
 
     Raises: ConfigurationError for a model that does not exist.
     """
@@ -90,6 +92,7 @@ class Aarch64Core:
         console: Callable[[bytes], None] | None = None,
         command_line: str = "",
         unmodelled: Callable[[str, int], None] | None = None,
+        client: Client | None = None,
     ) -> None:
         if model not in GUEST_MODELS:
             raise ConfigurationError(
@@ -101,7 +104,9 @@ class Aarch64Core:
         self._clock = clock
         self._unmodelled = unmodelled
         self._reported: set[tuple[str, int]] = set()
-        self._engine = engine = Engine(memory, model)
+        self._engine = engine = (
+            Engine(memory, model) if client is None else ClientEngine(memory, model, client)
+        )
         self._begin_as_firmware_would()
         self._state = RunState()
         self._pace = pace = Pace(engine, clock, ns_per_instruction)
@@ -133,6 +138,8 @@ class Aarch64Core:
         self._begin_as_firmware_would(2)
         self._pristine[2] = engine.save()
         engine.restore(self._pristine[1])
+        if isinstance(engine, ClientEngine):
+            engine.connect(pace, plans, self._report)
 
     def _begin_as_firmware_would(self, level: int = 1) -> None:
         engine = self._engine
@@ -293,6 +300,14 @@ class Aarch64Core:
         self._reported.clear()
         self._events_waited_for = 0
 
+    def forget_translations(self) -> None:
+        """Ask for every translation anew, from the next instruction on. For an SMMU that changed.
+
+        Only a core that is a client of one has something to forget.
+        """
+        if isinstance(self._engine, ClientEngine):
+            self._engine.forget()
+
     def request_exit(self, reason: str, status: int = 0) -> None:
         """End the run right after the current instruction. For devices, timers and tests."""
         self._state.end(ExitKind.DEVICE, reason, status)
@@ -326,6 +341,7 @@ class Aarch64Core:
             if state.waiting is not Waiting.NOT or state.ending is not None:
                 continue
             self._interrupts.drive()
+            self._engine.settle()
             self._code.settle()
             self._traps.after_slice(pace.slice(left))
             if breakpoints.reached is not None or self._watchpoints.hit is not None:

@@ -41,12 +41,19 @@ class CpRegister(ctypes.Structure):
     )
 
 
+class TlbEntry(ctypes.Structure):
+    """Where a page is, and what may be done there (`PROT_READ` ...)."""
+
+    _fields_ = (("paddr", c_uint64), ("perms", c_uint32))
+
+
 class Block(ctypes.Structure):
     """A block of guest code that was translated: virtual address, instructions, bytes."""
 
     _fields_ = (("pc", c_uint64), ("icount", ctypes.c_uint16), ("size", ctypes.c_uint16))
 
 
+TlbMissed = CFUNCTYPE(ctypes.c_bool, c_void_p, c_uint64, c_int, POINTER(TlbEntry), c_void_p)
 BlockMade = CFUNCTYPE(None, c_void_p, POINTER(Block), POINTER(Block), c_void_p)
 SystemInstruction = CFUNCTYPE(c_uint32, c_void_p, c_uint32, POINTER(CpRegister), c_void_p)
 

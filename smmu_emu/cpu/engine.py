@@ -91,11 +91,14 @@ class Batch:
 
 
 class Engine:
-    """One Unicorn engine over a memory map's RAM; windows are added with `map_window`."""
+    """One Unicorn engine over a memory map's RAM; windows are added with `map_window`.
+
+    Without ``own_mmu`` a hook on TLB misses has to be added, which says where pages are.
+    """
 
     unsaved = ("*",)
 
-    def __init__(self, memory: PhysicalMemory, model: str) -> None:
+    def __init__(self, memory: PhysicalMemory, model: str, *, own_mmu: bool = True) -> None:
         if model not in MODELS:
             raise ConfigurationError(f"no core model {model!r}; there are {', '.join(MODELS)}")
         from unicorn import unicorn_const
@@ -107,7 +110,7 @@ class Engine:
         uc = self._uc
         self._handle: Any = uc._uch
         uc.ctl_set_cpu_model(MODELS.index(model))
-        uc.ctl_set_tlb_mode(unicorn_const.UC_TLB_CPU)
+        uc.ctl_set_tlb_mode(unicorn_const.UC_TLB_CPU if own_mmu else unicorn_const.UC_TLB_VIRTUAL)
         uc.ctl_exits_enabled(True)
         self._rams = list(memory.rams)
         for ram in self._rams:
@@ -323,6 +326,9 @@ class Engine:
         from unicorn import unicorn_const
 
         self._uc.ctl(unicorn_const.UC_CTL_TLB_FLUSH, unicorn_const.UC_CTL_IO_WRITE)
+
+    def settle(self) -> None:
+        """Between slices: what callbacks of the engine put off."""
 
     def drop_all_code(self) -> None:
         """Forget all translated code."""

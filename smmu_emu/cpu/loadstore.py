@@ -54,6 +54,14 @@ class MemoryAccess(NamedTuple):
         return value << self.shift
 
 
+def is_unprivileged(word: int) -> bool:
+    """Whether ``word`` accesses memory as EL0 would, from whatever level: LDTR, STTR and the like.
+
+    Reference: DDI 0487 C4.1 (load/store register, unprivileged).
+    """
+    return word & 0x3F20_0C00 == 0x3800_0800
+
+
 def decode(word: int) -> MemoryAccess | None:
     """What instruction ``word`` touches, or None if it is no load or store known here."""
     if word & 0x3F00_0000 == 0x0800_0000:

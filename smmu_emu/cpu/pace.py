@@ -20,12 +20,14 @@ LONGEST_SLICE = 1 << 20
 class PendingException(NamedTuple):
     """A synchronous exception that a callback decided on, for the instruction at its PC.
 
-    ``iss`` are the syndrome's low 25 bits; ``data_abort`` tells class 0x24/0x25 from 0 (undefined).
+    ``iss`` are the syndrome's low 25 bits. ``data_abort`` means class 0x24/0x25, ``fetch_abort``
+    0x20/0x21; neither is an undefined instruction.
     """
 
     data_abort: bool
     iss: int = 0
     far: int | None = None
+    fetch_abort: bool = False
 
 
 class Pace:
@@ -145,6 +147,10 @@ class Pace:
         """The instruction that is executing takes this exception instead."""
         self.pending = pending
         self._undo_later()
+
+    def refuse(self, pending: PendingException) -> None:
+        """As `cancel`, where the engine itself undoes the instruction and ends the slice."""
+        self.pending = pending
 
     def fail(self, failure: BaseException) -> None:
         """A callback raised: undo the instruction in progress, and raise this from `slice`."""

@@ -110,6 +110,8 @@ class Traps:
     def _take_pending(self, pending: PendingException) -> None:
         if pending.data_abort:
             self._abort(exceptions.EC_DATA_ABORT, pending.iss, pending.far)
+        elif pending.fetch_abort:
+            self._abort(exceptions.EC_INSTRUCTION_ABORT, pending.iss, pending.far)
         else:
             self._enter(exceptions.IL)
 
