@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 
 from smmu_emu.ats import (
     PRG_INDEXES,
@@ -220,13 +221,12 @@ class AtsEndpoint:
             return
         unknown = request.substream_id is not None and request.substream_id >> self.pasid_bits
         done = conduct.reply is Reply.COMPLETE and not unknown
+        self.clock.after(conduct.reply_delay, partial(self._reply, request, answer, done))
 
-        def reply() -> None:
-            if done and not conduct.keeps_invalidated:
-                self.atc.drop(request)
-            answer(done)
-
-        self.clock.after(conduct.reply_delay, reply)
+    def _reply(self, request: Invalidation, answer: InvalidationAnswer, done: bool) -> None:
+        if done and not self.conduct.keeps_invalidated:
+            self.atc.drop(request)
+        answer(done)
 
     # -- page requests
 

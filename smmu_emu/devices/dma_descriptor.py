@@ -2,14 +2,15 @@
 """Descriptors of the DMA engine: one transfer each, and how it is made.
 
 The layout is in docs/dma_engine.md. Transfers are cut at pages, so that an access that is refused
-is known by its address. Whoever waits is written as a generator that yields what it waits for.
+is known by its address. Whoever may have to wait says in attributes where he stands, so that a
+machine's state can be kept at any time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from enum import IntEnum
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol
 
 from smmu_emu.bits import Bits, Word
 from smmu_emu.port import PAGE
@@ -72,6 +73,17 @@ class Waitable(Protocol):
     on_done: Callable[[Any], None] | None
 
 
+class Answer:
+    """An access that nobody has to wait for."""
+
+    done = True
+
+    def __init__(self, ok: bool, data: bytes = b"") -> None:
+        self.ok = ok
+        self.data = bytearray(data)
+        self.on_done: Callable[[Any], None] | None = None
+
+
 class Master(Protocol):
     """A way to memory. What `start_read` and `start_write` give may have to be waited for."""
 
@@ -92,11 +104,6 @@ class Master(Protocol):
     ) -> Any: ...
 
 
-Got = TypeVar("Got")
-Work = Generator[Waitable, None, Got]
-"""Something that may have to wait, and in the end returns what it got."""
-
-
 class Access(NamedTuple):
     """How accesses are made: by which master, and in which way."""
 
@@ -105,53 +112,75 @@ class Access(NamedTuple):
     substream_id: int | None
     can_wait: bool
 
-    def read(self, address: int, size: int) -> Work[bytes | None]:
-        """Read within a page; None if that was refused."""
+    def read(self, address: int, size: int) -> Waitable:
+        """Begin to read within a page."""
         master, privileged, substream_id, can_wait = self
-        if not can_wait:
-            return master.read(address, size, privileged=privileged, substream_id=substream_id)
-        under_way: Waitable = master.start_read(
-            address, size, privileged=privileged, substream_id=substream_id
-        )
-        if not under_way.done:
-            yield under_way
-        return bytes(under_way.data) if under_way.ok else None
+        how: dict[str, Any] = {"privileged": privileged, "substream_id": substream_id}
+        if can_wait:
+            under_way: Waitable = master.start_read(address, size, **how)
+            return under_way
+        data = master.read(address, size, **how)
+        return Answer(data is not None, data or b"")
 
-    def write(self, address: int, data: bytes) -> Work[bool]:
-        """Write within a page; False if that was refused."""
+    def write(self, address: int, data: bytes) -> Waitable:
+        """Begin to write within a page."""
         master, privileged, substream_id, can_wait = self
-        if not can_wait:
-            return master.write(address, data, privileged=privileged, substream_id=substream_id)
-        under_way: Waitable = master.start_write(
-            address, data, privileged=privileged, substream_id=substream_id
-        )
-        if not under_way.done:
-            yield under_way
-        return under_way.ok
+        how: dict[str, Any] = {"privileged": privileged, "substream_id": substream_id}
+        if can_wait:
+            under_way: Waitable = master.start_write(address, data, **how)
+            return under_way
+        return Answer(master.write(address, data, **how))
 
 
-def carry_out(asked: Descriptor, access: Access) -> Work[Descriptor]:
-    """Do what a descriptor says; the descriptor with what became of it."""
-    operation = asked.OPERATION
-    asked = asked.replace(RESULT=Result.DONE, MOVED=0, REFUSED=0)
-    if operation not in _OPERATIONS or asked.LENGTH > MOST_BYTES:
-        return asked.replace(RESULT=Result.BAD_DESCRIPTOR)
-    value = asked.VALUE.to_bytes(8, "little")
-    total = asked.LENGTH if operation != Operation.NOTHING else 0
-    while (moved := asked.MOVED) < total:
+class Carrying:
+    """A descriptor that is being carried out; ``descriptor`` tells what has become of it so far."""
+
+    def __init__(self, asked: Descriptor, access: Access) -> None:
+        self.access = access
+        bad = asked.OPERATION not in _OPERATIONS or asked.LENGTH > MOST_BYTES
+        result = Result.BAD_DESCRIPTOR if bad else Result.DONE
+        self.descriptor = asked.replace(RESULT=result, MOVED=0, REFUSED=0)
+        self._read: bytes | None = None
+        """What was read and is to be written."""
+
+    @property
+    def _ended(self) -> bool:
+        asked = self.descriptor
+        nothing = asked.RESULT != Result.DONE or asked.OPERATION == Operation.NOTHING
+        return nothing or asked.MOVED >= asked.LENGTH
+
+    @property
+    def _reads_now(self) -> bool:
+        return self.descriptor.OPERATION in _READING and self._read is None
+
+    def begin(self) -> Waitable | None:
+        """Begin the next access; None if all is done."""
+        if self._ended:
+            return None
+        source, target, size = _next_piece(self.descriptor)
+        if self._reads_now:
+            return self.access.read(source, size)
+        value, moved = self.descriptor.VALUE.to_bytes(8, "little"), self.descriptor.MOVED
+        return self.access.write(target, self._read or _repeated(value, moved, size))
+
+    def take(self, ended: Waitable) -> None:
+        """The access that `begin` began has ended."""
+        asked, reading = self.descriptor, self._reads_now
         source, target, size = _next_piece(asked)
-        data = _repeated(value, moved, size)
-        if operation in _READING:
-            found = yield from access.read(source, size)
-            if found is None:
-                return asked.replace(RESULT=Result.READ_REFUSED, REFUSED=source)
-            data = found
-            if not moved:
-                asked = asked.replace(VALUE=int.from_bytes(data[:8], "little"))
-        if operation in _WRITING and not (yield from access.write(target, data)):
-            return asked.replace(RESULT=Result.WRITE_REFUSED, REFUSED=target)
-        asked = asked.replace(MOVED=moved + size)
-    return asked
+        if not ended.ok:
+            result = Result.READ_REFUSED if reading else Result.WRITE_REFUSED
+            refused = source if reading else target
+            self.descriptor = asked.replace(RESULT=result, REFUSED=refused)
+            return
+        if reading:
+            data = bytes(ended.data)
+            if not asked.MOVED:
+                self.descriptor = asked.replace(VALUE=int.from_bytes(data[:8], "little"))
+            if asked.OPERATION in _WRITING:
+                self._read = data
+                return
+        self._read = None
+        self.descriptor = self.descriptor.replace(MOVED=asked.MOVED + size)
 
 
 _OPERATIONS = frozenset(Operation)

@@ -14,7 +14,8 @@ on when that is answered. Left out: INTx, completion in later virtual time, stop
 from __future__ import annotations
 
 from collections.abc import Callable
-from enum import IntEnum
+from enum import Enum, IntEnum, auto
+from functools import partial
 
 from smmu_emu.ats import TranslationAgent
 from smmu_emu.bits import Bits, Word
@@ -26,11 +27,10 @@ from smmu_emu.devices.dma_descriptor import (
     RESULT_SIZE,
     Access,
     AccessWord,
+    Carrying,
     Descriptor,
     Result,
     Waitable,
-    Work,
-    carry_out,
     wrapped,
 )
 from smmu_emu.devices.pcie import Bar, Function
@@ -196,11 +196,11 @@ class DmaEngine(Function):
         substream_id = word.SUBSTREAM_ID if word.SSV else None
         return Access(master, bool(word.PRIVILEGED), substream_id, bool(word.CAN_WAIT))
 
-    def advance(self, work: Work[None]) -> Waitable | None:
+    def advance(self, work: Work) -> Waitable | None:
         """Let a channel work until it has to wait for something, or ends (None)."""
         before, self._working = self._working, True
         try:
-            return next(work, None)
+            return work.go_on()
         finally:
             self._working = before
 
@@ -211,7 +211,7 @@ class Channel:
     def __init__(self, engine: DmaEngine, number: int) -> None:
         self.engine = engine
         self.prefix = f"{number}."
-        self._work: Work[None] | None = None
+        self._work: Work | None = None
         engine.block.on_write[self.prefix + "COMMAND"] = self._command
 
     def reset(self) -> None:
@@ -241,49 +241,22 @@ class Channel:
             return
         self["STATUS"] = State.BUSY
         self["COMPLETED"] = 0
-        self._set_refused(0)
+        self.set_refused(0)
         count = min(self["COUNT"], MOST_DESCRIPTORS)
         access = self.engine.access(ACCESS(self["ACCESS"]))
-        self._work = self._run(self._address("TABLE"), count, access)
+        self._work = Work(self, self._address("TABLE"), count, access)
         self._go_on(self._work)
 
-    def _go_on(self, work: Work[None]) -> None:
+    def _go_on(self, work: Work, _: Waitable | None = None) -> None:
         """Work until something has to be waited for, or the end; after a reset, old work is none of
         our business."""
         if work is not self._work:
             return
         under_way = self.engine.advance(work)
         if under_way is not None:
-            under_way.on_done = lambda _: self._go_on(work)
+            under_way.on_done = partial(self._go_on, work)
 
-    def _run(self, table: int, count: int, access: Access) -> Work[None]:
-        state = State.DONE
-        for index in range(count):
-            state = yield from self._one(wrapped(table + DESCRIPTOR_SIZE * index), access)
-            if state is not State.DONE:
-                break
-            self["COMPLETED"] = index + 1
-        self._end(state)
-
-    def _one(self, where: int, access: Access) -> Work[State]:
-        """Fetch a descriptor, do what it says, write back what became of it."""
-        data = yield from access.read(where, DESCRIPTOR_SIZE)
-        if data is None:
-            self._set_refused(where)
-            return State.FETCH_REFUSED
-        asked = Descriptor.from_bytes(data)
-        done = yield from carry_out(asked, self.engine.access(asked))
-        result = done.to_bytes()[RESULT_OFFSET : RESULT_OFFSET + RESULT_SIZE]
-        written = yield from access.write(where + RESULT_OFFSET, result)
-        if not written:
-            self._set_refused(where + RESULT_OFFSET)
-            return State.RESULT_REFUSED
-        if done.RESULT == Result.DONE:
-            return State.DONE
-        self._set_refused(done.REFUSED)
-        return State.TRANSFER_FAILED
-
-    def _end(self, state: State) -> None:
+    def end(self, state: State) -> None:
         """The state comes before the message that tells of it, an ordinary write that cannot
         wait."""
         self["STATUS"] = state
@@ -291,5 +264,89 @@ class Channel:
         if address and not self.engine.dma.write(address, data):
             self["STATUS"] |= STATUS.mask("INTERRUPT_LOST")
 
-    def _set_refused(self, address: int) -> None:
+    def set_refused(self, address: int) -> None:
         self["REFUSED_LO"], self["REFUSED_HI"] = address & 0xFFFF_FFFF, address >> 32
+
+
+class Step(Enum):
+    """What of a descriptor is under way."""
+
+    FETCH = auto()
+    TRANSFER = auto()
+    WRITE_BACK = auto()
+
+
+class Work:
+    """What a channel has to do since its START, and where it stands."""
+
+    def __init__(self, channel: Channel, table: int, count: int, access: Access) -> None:
+        self.channel = channel
+        self.table = table
+        self.count = count
+        self.access = access
+        self.index = 0
+        self.step = Step.FETCH
+        self.carrying: Carrying | None = None
+        self.under_way: Waitable | None = None
+        self.ended = False
+
+    def go_on(self) -> Waitable | None:
+        """Work until something has to be waited for, which is the answer, or the end."""
+        while not self.ended:
+            under_way = self.under_way = self.under_way or self._begin()
+            if under_way is None:
+                continue
+            if not under_way.done:
+                return under_way
+            self.under_way = None
+            self._take(under_way)
+        return None
+
+    @property
+    def _where(self) -> int:
+        return wrapped(self.table + DESCRIPTOR_SIZE * self.index)
+
+    def _begin(self) -> Waitable | None:
+        """Begin the next access; None if there was none to make, for now."""
+        if self.index == self.count:
+            self._end(State.DONE)
+            return None
+        if self.step is Step.FETCH:
+            return self.access.read(self._where, DESCRIPTOR_SIZE)
+        assert self.carrying is not None
+        if self.step is Step.TRANSFER:
+            under_way = self.carrying.begin()
+            if under_way is None:
+                self.step = Step.WRITE_BACK
+            return under_way
+        done = self.carrying.descriptor.to_bytes()
+        result = done[RESULT_OFFSET : RESULT_OFFSET + RESULT_SIZE]
+        return self.access.write(self._where + RESULT_OFFSET, result)
+
+    def _take(self, answer: Waitable) -> None:
+        """The access that `_begin` began has ended."""
+        if self.step is Step.FETCH:
+            if not answer.ok:
+                self._end(State.FETCH_REFUSED, self._where)
+                return
+            asked = Descriptor.from_bytes(bytes(answer.data))
+            self.carrying = Carrying(asked, self.channel.engine.access(asked))
+            self.step = Step.TRANSFER
+            return
+        assert self.carrying is not None
+        if self.step is Step.TRANSFER:
+            self.carrying.take(answer)
+        elif not answer.ok:
+            self._end(State.RESULT_REFUSED, self._where + RESULT_OFFSET)
+        elif self.carrying.descriptor.RESULT != Result.DONE:
+            self._end(State.TRANSFER_FAILED, self.carrying.descriptor.REFUSED)
+        else:
+            self.index += 1
+            self.channel["COMPLETED"] = self.index
+            self.step = Step.FETCH
+
+    def _end(self, state: State, refused: int | None = None) -> None:
+        self.ended = True
+        if refused is not None:
+            self.channel.set_refused(refused)
+        self.channel.end(state)

@@ -19,9 +19,9 @@ misconfigured, and is told. Left out, as absent there or on this board: Secure f
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from functools import partial
 from struct import Struct, unpack
-from typing import NamedTuple
+from typing import Any
 
 from smmu_emu.bits import Bits, Word
 from smmu_emu.devices.pcie import Bar, Function
@@ -68,9 +68,6 @@ _PRIVILEGED = Struct("<4I")
 
 _USER_RESET = Command.HALTED.to_bytes(4, "little") + bytes(FRAME_SIZE - 4)
 _PRIVILEGED_RESET = _PRIVILEGED.pack(PCTRL_NS, 0, 0, NO_SUBSTREAM) + bytes(FRAME_SIZE - 16)
-
-Work = Generator[Transfer, None, int | None]
-"""Accesses that may have to wait; in the end the address of one that was aborted, or None."""
 
 
 class SmmuTestEngine(Function):
@@ -159,23 +156,26 @@ class SmmuTestEngine(Function):
             self.report(frame, "DMA while the command register's bus-master bit is 0")
             self._end(frame, request, request.begin)
             return
-        work = _COMMANDS[command](self, frame, request)
+        work = Work(self, frame, request, Command(command))
         self.running[frame] = work
-        self._go_on(frame, request, work)
+        self._go_on(work)
 
-    def _go_on(self, frame: int, request: Request, work: Work) -> None:
+    def _go_on(self, work: Work, _: Transfer | None = None) -> None:
         """Work until something has to be waited for, or the end; after a reset, old work is none of
         our business."""
+        frame = work.frame
         if self.running.get(frame) is not work:
             return
         before, self._working = self._working, True
         try:
-            under_way = next(work)
-        except StopIteration as ended:
-            del self.running[frame]
-            self._end(frame, request, ended.value)
-        else:
-            under_way.on_done = lambda _: self._go_on(frame, request, work)
+            under_way = work.go_on()
+            if under_way is not None:
+                under_way.on_done = partial(self._go_on, work)
+            else:
+                del self.running[frame]
+                if work.total is not None:
+                    self._put(frame + UDATA_SUM, work.total & ALL_ONES, 8)
+                self._end(frame, work.request, work.aborted)
         finally:
             self._working = before
 
@@ -189,95 +189,87 @@ class SmmuTestEngine(Function):
         if request.msi_address and self.msix.enabled and not self.msix.send(request.msi_data):
             self.frames[frame + 4] |= UCTRL.mask("MSI_ABORTED")
 
-    def _copy(self, frame: int, request: Request) -> Work:
-        """MEMCPY: a read and a write for each piece."""
-        base = request.begin if request.stride == 1 else request.begin & ~7
-        for address, size in request.pieces():
-            got = yield from self._read(frame, request, address, size)
-            if got.data is None:
-                return got.aborted
-            target = (request.target + address - base) & ALL_ONES
-            aborted = yield from self._write(frame, request, target, got.data)
-            if aborted is not None:
-                return aborted
-        return None
-
-    def _randomize(self, frame: int, request: Request) -> Work:
-        """RAND48: a write for each piece."""
-        for address, size in request.pieces():
-            data = random_bytes(request.seed, address, size)
-            aborted = yield from self._write(frame, request, address, data)
-            if aborted is not None:
-                return aborted
-        return None
-
-    def _sum(self, frame: int, request: Request) -> Work:
-        """SUM64: a read for each piece."""
-        total = 0
-        for address, size in request.pieces():
-            got = yield from self._read(frame, request, address, size)
-            if got.data is None:
-                return got.aborted
-            total += sum(unpack(f"<{size // 8}Q", got.data))
-        self._put(frame + UDATA_SUM, total & ALL_ONES, 8)
-        return None
-
-    # -- transactions
-
-    def _read(
-        self, frame: int, request: Request, address: int, size: int
-    ) -> Generator[Transfer, None, Got]:
-        how, self.dma.last_fault = request.source, None
-        under_way = self.dma.start_read(
-            address,
-            size,
-            privileged=bool(how.PRIVILEGED),
-            substream_id=request.substream,
-            instruction=bool(how.INSTRUCTION),
-        )
-        yield from self._wait(frame, under_way)
-        if under_way.ok:
-            return Got(bytes(under_way.data), 0)
-        return Got(None, self._where(address))
-
-    def _write(self, frame: int, request: Request, address: int, data: bytes) -> Work:
-        how, self.dma.last_fault = request.destination, None
-        under_way = self.dma.start_write(
-            address,
-            data,
-            privileged=bool(how.PRIVILEGED),
-            substream_id=request.substream,
-            instruction=bool(how.INSTRUCTION),
-        )
-        yield from self._wait(frame, under_way)
-        return None if under_way.ok else self._where(address)
-
-    def _wait(self, frame: int, under_way: Transfer) -> Generator[Transfer]:
-        """Count a transaction when it leaves, and when it is answered."""
-        self._count(frame + COUNTS)
-        if not under_way.done:
-            yield under_way
-        self._count(frame + COUNTS + 4)
-
-    def _count(self, offset: int) -> None:
+    def count(self, offset: int) -> None:
+        """One more in a counter of a frame."""
         count = int.from_bytes(self.frames[offset : offset + 4], "little")
         self._put(offset, (count + 1) & WORD, 4)
 
-    def _where(self, address: int) -> int:
-        """The address that was aborted: the fault's, if the translation unit knows."""
-        fault = self.dma.last_fault
-        return address if fault is None else fault.transaction.iova
 
+class Work:
+    """What a frame has to do, and where it stands: MEMCPY is a read and a write for each piece,
+    RAND48 a write, SUM64 a read.
 
-class Got(NamedTuple):
-    """What a read got, or the address at which it was aborted."""
+    ``aborted`` is the address that ended it early, ``total`` the sum of a SUM64 that ended well.
+    """
 
-    data: bytes | None
-    aborted: int
+    def __init__(
+        self, engine: SmmuTestEngine, frame: int, request: Request, command: Command
+    ) -> None:
+        self.engine = engine
+        self.frame = frame
+        self.request = request
+        self.command = command
+        self.pieces = request.pieces()
+        self.piece = next(self.pieces, None)
+        self.data: bytes | None = None
+        """What was read of this piece."""
+        self.total: int | None = None
+        self.aborted: int | None = None
+        self.under_way: Transfer | None = None
+        self._sum = 0
 
+    def go_on(self) -> Transfer | None:
+        """Work until something has to be waited for, which is the answer, or the end."""
+        engine = self.engine
+        while self.piece is not None and self.aborted is None:
+            if self.under_way is None:
+                engine.dma.last_fault = None
+                self.under_way = self._begin(self.piece)
+                engine.count(self.frame + COUNTS)
+            if not self.under_way.done:
+                return self.under_way
+            ended, self.under_way = self.under_way, None
+            engine.count(self.frame + COUNTS + 4)
+            self._take(ended, self.piece)
+        if self.command is Command.SUM64 and self.aborted is None:
+            self.total = self._sum
+        return None
 
-_COMMANDS = {
-    Command.MEMCPY.value: SmmuTestEngine._copy,
-    Command.RAND48.value: SmmuTestEngine._randomize,
-    Command.SUM64.value: SmmuTestEngine._sum,
-}
+    def _begin(self, piece: tuple[int, int]) -> Transfer:
+        """Begin the next transaction."""
+        (address, size), request, dma = piece, self.request, self.engine.dma
+        writes = self.command is Command.RAND48 or self.data is not None
+        how = request.destination if writes else request.source
+        attributes: dict[str, Any] = {
+            "privileged": bool(how.PRIVILEGED),
+            "substream_id": request.substream,
+            "instruction": bool(how.INSTRUCTION),
+        }
+        if not writes:
+            return dma.start_read(address, size, **attributes)
+        if self.data is None:
+            data = random_bytes(request.seed, address, size)
+            return dma.start_write(address, data, **attributes)
+        return dma.start_write(self._target(address), self.data, **attributes)
+
+    def _target(self, address: int) -> int:
+        request = self.request
+        base = request.begin if request.stride == 1 else request.begin & ~7
+        return (request.target + address - base) & ALL_ONES
+
+    def _take(self, ended: Transfer, piece: tuple[int, int]) -> None:
+        """The transaction that `_begin` began has ended."""
+        address, size = piece
+        if not ended.ok:
+            # The fault knows the address, if the translation unit made it.
+            fault = self.engine.dma.last_fault
+            where = address if self.data is None else self._target(address)
+            self.aborted = where if fault is None else fault.transaction.iova
+            return
+        if self.command is Command.MEMCPY and self.data is None:
+            self.data = bytes(ended.data)
+            return
+        if self.command is Command.SUM64:
+            self._sum += sum(unpack(f"<{size // 8}Q", bytes(ended.data)))
+        self.data = None
+        self.piece = next(self.pieces, None)

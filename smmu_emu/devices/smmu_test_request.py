@@ -6,7 +6,6 @@ Reference: as `smmu_emu.devices.smmu_test_engine` says, which carries requests o
 
 from __future__ import annotations
 
-from collections.abc import Generator
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -136,17 +135,31 @@ class Request(NamedTuple):
         start = max(self.begin, page)
         return start, min(self.end + 1, page + PAGE) - start
 
-    def pieces(self) -> Generator[tuple[int, int]]:
+    def pieces(self) -> Pieces:
         """All pieces in the order that the seed asks for."""
-        first, last = 0, self.pieces_count - 1
-        generator = Rand48(self.seed)
-        while first <= last:
-            if self.seed == ASCENDING or (self.seed != DESCENDING and not generator.next() & 1):
-                yield self.piece(first)
-                first += 1
-            else:
-                yield self.piece(last)
-                last -= 1
+        return Pieces(self)
+
+
+class Pieces:
+    """The pieces of a request that are still to come."""
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        self.first, self.last = 0, request.pieces_count - 1
+        self.generator = Rand48(request.seed)
+
+    def __iter__(self) -> Pieces:
+        return self
+
+    def __next__(self) -> tuple[int, int]:
+        if self.first > self.last:
+            raise StopIteration
+        seed = self.request.seed
+        if seed == ASCENDING or (seed != DESCENDING and not self.generator.next() & 1):
+            self.first += 1
+            return self.request.piece(self.first - 1)
+        self.last -= 1
+        return self.request.piece(self.last + 1)
 
 
 class Rand48:

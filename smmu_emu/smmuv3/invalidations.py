@@ -8,6 +8,7 @@ Root Complex that would cut off an endpoint which does not answer.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from smmu_emu.ats import Endpoint, Invalidation
 from smmu_emu.clock import Appointment, Clock
@@ -47,9 +48,9 @@ class Invalidations:
         self._sent += 1
         number = self._sent
         self._pending[number] = None
-        endpoint.invalidate(request, lambda done: self._answered(number, done))
+        endpoint.invalidate(request, partial(self._answered, number))
         if number in self._pending:
-            appointment = self.clock.after(self.timeout, lambda: self._expired(number))
+            appointment = self.clock.after(self.timeout, partial(self._expired, number))
             if number in self._pending:
                 self._pending[number] = appointment
 
