@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from smmu_emu.cli.inject_options import inject_options, injected
 from smmu_emu.cli.parameters import FILE, NUMBER
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ class DiskParameter(click.ParamType["tuple[Path, str]"]):
 @click.option("--max-instructions", type=NUMBER, help="End the run after so many; status 124.")
 @click.option("--json", "json_path", type=FILE, help="Write the report there.")
 @click.option("--report/--no-report", default=True, help="Print the report at the end.")
+@inject_options
 def command(**options: Any) -> None:
     """Boot a Linux kernel on the emulated board."""
     sys.exit(boot(**options))
@@ -91,6 +93,7 @@ def boot(
     max_instructions: int | None,
     json_path: Path | None,
     report: bool,
+    plans: tuple[Path, ...] = (),
 ) -> int:
     """Boot, let somebody type, and report; the exit status."""
     from smmu_emu.cli.run import claim, tell
@@ -114,13 +117,14 @@ def boot(
         if json_path is not None:
             claim(json_path, kernel)
         recorder = Recorder(machine)
-        if commands:
-            result = _run_script(machine, Script(machine, commands, prompt), max_instructions)
-        else:
-            result = _run_typed(machine, Keyboard(machine), max_instructions)
+        with injected(machine, plans, kernel) as injection:
+            if commands:
+                result = _run_script(machine, Script(machine, commands, prompt), max_instructions)
+            else:
+                result = _run_typed(machine, Keyboard(machine), max_instructions)
         summary = recorder.summary(result, kernel)
-    tell(machine, summary, json_path, report=report)
-    return result.status
+    tell(machine, summary, json_path, report=report, parts=injection.parts)
+    return injection.status(result.status)
 
 
 def _open(disks: tuple[tuple[Path, str], ...]) -> list[Disk]:

@@ -6,8 +6,9 @@ from __future__ import annotations
 import gc
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Protocol
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import click
 
 from smmu_emu.cli import INTERRUPTED
+from smmu_emu.cli.inject_options import inject_options, injected
 from smmu_emu.cli.parameters import FILE, FILE_AT, NUMBER
 
 if TYPE_CHECKING:
@@ -27,6 +29,8 @@ The exit status is the firmware's own (semihosting SYS_EXIT), or 0 for a PSCI po
 \b
 The emulator's own statuses:
     2  wrong usage
+  121  DMA landed where the plans of --inject do not allow it
+  122  a fault of --inject never fired, so the run shows nothing
   123  the image, the machine or a file is unusable, one line says why
   124  --max-instructions exceeded
   125  the core waits for ever
@@ -75,6 +79,7 @@ Numbers are decimal or 0x...; K, M and G after them are powers of 1024.
 @click.option("--report/--no-report", default=True, help="Print the report at the end.")
 @click.option("--gdb", metavar="PORT|PATH", help="Let GDB attach at a TCP port or a Unix socket.")
 @click.option("--gdb-wait", is_flag=True, help="Execute nothing before GDB has attached.")
+@inject_options
 def command(**options: Any) -> None:
     """Run IMAGE (an AArch64 ELF or a raw binary) on the emulated board."""
     if options["gdb_wait"] and options["gdb"] is None:
@@ -99,6 +104,7 @@ def run_image(
     dumpdtb: Path | None = None,
     gdb: str | None = None,
     gdb_wait: bool = False,
+    plans: tuple[Path, ...] = (),
 ) -> int:
     """Run an image and report; the exit status."""
     from smmu_emu.errors import ConfigurationError
@@ -125,29 +131,54 @@ def run_image(
         if json_path is not None:
             claim(json_path, image)
         recorder = Recorder(machine)
-        if gdb is not None:
-            result = _run_debugged(machine, max_instructions, gdb, wait=gdb_wait)
-        else:
-            with stopped_by_ctrl_c(machine.core):
-                result = run_machine(machine, max_instructions)
+        with injected(machine, plans, image) as injection:
+            if gdb is not None:
+                result = _run_debugged(machine, max_instructions, gdb, wait=gdb_wait)
+            else:
+                with stopped_by_ctrl_c(machine.core):
+                    result = run_machine(machine, max_instructions)
         summary = recorder.summary(result, image)
-    tell(machine, summary, json_path, report=report)
-    return result.status
+    tell(machine, summary, json_path, report=report, parts=injection.parts)
+    return injection.status(result.status)
 
 
-def tell(machine: Machine, summary: Summary, json_path: Path | None, *, report: bool) -> None:
-    """Say how a run ended: all of it, or one line if it was no good end."""
+class ReportPart(Protocol):
+    """What a topic adds to the report of a run; ``complaints`` are told without one as well."""
+
+    def lines(self) -> Iterator[str]: ...
+
+    def complaints(self) -> Iterator[str]: ...
+
+    def as_dict(self) -> dict[str, Any]: ...
+
+
+def tell(
+    machine: Machine,
+    summary: Summary,
+    json_path: Path | None,
+    *,
+    report: bool,
+    parts: Mapping[str, ReportPart] | None = None,
+) -> None:
+    """Say how a run ended: all of it, or one line if it was no good end.
+
+    ``parts`` follow the summary; their keys are those of the JSON report.
+    """
     from smmu_emu.cpu.exit import ExitKind
 
-    result = summary.result
+    result, parts = summary.result, parts or {}
     if report:
         print_bytes(b"\n" if machine.output.endswith(b"\n") else b"\n\n" if machine.output else b"")
-        for line in summary.lines():
+        for line in chain(summary.lines(), *(part.lines() for part in parts.values())):
             click.echo(line)
     elif result.kind not in (ExitKind.EXIT, ExitKind.POWER_OFF) and result.status:
         click.echo(f"smmu-emu: {result.reason}", err=True)
+    for part in () if report else parts.values():
+        for line in part.complaints():
+            click.echo(f"smmu-emu: {line}", err=True)
     if json_path is not None:
-        _write(json_path, summary)
+        plain = summary.as_dict() | {key: part.as_dict() for key, part in parts.items()}
+        _write(json_path, plain)
 
 
 def claim(report: Path, image: Path) -> None:
@@ -162,11 +193,11 @@ def claim(report: Path, image: Path) -> None:
     report.open("w").close()
 
 
-def _write(path: Path, summary: Summary) -> None:
+def _write(path: Path, plain: dict[str, Any]) -> None:
     import json
 
     try:
-        path.write_text(json.dumps(summary.as_dict(), indent=1) + "\n")
+        path.write_text(json.dumps(plain, indent=1) + "\n")
     except OSError as error:  # a failed write, unlike a failed open, does not say where
         raise OSError(error.errno, error.strerror, str(path)) from error
 

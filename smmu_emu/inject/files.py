@@ -27,7 +27,7 @@ from typing import Any
 
 from smmu_emu.inject.effects import EFFECTS, Effect
 from smmu_emu.inject.errors import PlanError
-from smmu_emu.inject.plan import EVER, NAME, Allow, Injection, Plan, Target, When, none_of
+from smmu_emu.inject.plan import EVER, NAME, Allow, Injection, Plan, Target, When, unknown
 
 _BIG = 1 << 512
 
@@ -106,7 +106,7 @@ def _effect(value: Any, where: str) -> Effect:
         raise PlanError(f'{where}: effect is a word, or a table as {{ kind = "flip", bits = [0] }}')
     kind = table["kind"]
     if kind not in EFFECTS:
-        raise PlanError(f"{where}: effect {kind!r} is {none_of(kind, EFFECTS)}")
+        raise PlanError(f"{where}: {unknown('effect', kind, EFFECTS)}")
     where = f"{where}: effect {kind}"
     made = EFFECTS[kind]
     known = {one.name: _CONVERT[one.name] for one in fields(made)}
@@ -142,7 +142,7 @@ def _allow(table: dict[str, Any], where: str) -> Allow:
 def _only(table: dict[str, Any], known: Any, where: str) -> None:
     for key in table:
         if key not in known:
-            raise PlanError(f"{where}: key {key!r} is {none_of(key, known)}")
+            raise PlanError(f"{where}: {unknown('key', key, known)}")
 
 
 def _tables(table: dict[str, Any], key: str, where: str) -> list[dict[str, Any]]:

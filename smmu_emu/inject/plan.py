@@ -142,7 +142,7 @@ class Plan:
             after = fault.when.after
             if after is not None and (after not in names or after == fault.name):
                 others = [name for name in names if name != fault.name]
-                raise PlanError(f"{fault.name}: after = {after!r} is {none_of(after, others)}")
+                raise PlanError(f"{fault.name}: after: {unknown('fault', after, others)}")
 
     def __add__(self, other: Plan) -> Plan:
         """Both plans; the first one's seed and name."""
@@ -201,7 +201,7 @@ def _changed(value: Any) -> dict[str, Any]:
 def _check(fault: Injection) -> None:
     site = SITES.get(fault.site)
     if site is None:
-        raise PlanError(f"site {fault.site!r} is {none_of(fault.site, SITES)}")
+        raise PlanError(unknown("site", fault.site, SITES))
     if fault.effect.kind not in site.effects:
         effects = ", ".join(site.effects)
         raise PlanError(
@@ -221,7 +221,7 @@ def _check_effect(fault: Injection, site: Site) -> None:
         if known is None:
             raise PlanError(f"effect set is for the fields of an ste or a cd, not at {site.name}")
         if effect.field not in known:
-            raise PlanError(f"field {effect.field!r} is {none_of(effect.field, known)}")
+            raise PlanError(unknown("field", effect.field, known))
         try:
             known[effect.field].put(effect.value)
         except ValueError as error:
@@ -234,7 +234,7 @@ def _check_filters(fault: Injection, site: Site) -> None:
     if when.at is not None and not site.at_rest:
         raise PlanError(f"at is for structures and devices: a fault at {site.name} is there")
     if site.at_rest and fault.trigger not in TRIGGERS:
-        raise PlanError(f"at = {when.at!r} is {none_of(fault.trigger, TRIGGERS)}")
+        raise PlanError(f"at: {unknown('trigger', fault.trigger, TRIGGERS)}")
     if fault.trigger == "time" and when.time is None:
         raise PlanError('at = "time" needs time = [from, until] in nanoseconds')
     known = trigger.filters if trigger is not None else ("time",)
@@ -272,7 +272,7 @@ def _check_names(when: When) -> None:
     ):
         value = getattr(when, name)
         if value is not None and value not in known:
-            raise PlanError(f"{name} {value!r} is {none_of(value, known)}")
+            raise PlanError(unknown(name, value, known))
 
 
 def _check_target(fault: Injection, site: Site) -> None:
@@ -283,9 +283,7 @@ def _check_target(fault: Injection, site: Site) -> None:
             may = f"it takes {', '.join(known)}" if known else "it takes no target"
             raise PlanError(f"target: {name} says nothing at {site.name}; {may}")
     if site.name == "register" and target.register not in REGISTERS:
-        raise PlanError(
-            f"target: register {target.register!r} is {none_of(str(target.register), REGISTERS)}"
-        )
+        raise PlanError(f"target: {unknown('register', target.register, REGISTERS)}")
     if fault.trigger not in ("transaction",) and site.name in ("ste", "cd", "descriptor"):
         if target.stream is None:
             raise PlanError(f"target: stream is needed, as {fault.trigger} has none")
@@ -302,14 +300,14 @@ _TARGETS = {
 }
 
 
-def none_of(word: str, known: Iterable[str]) -> str:
-    """Why a word is not among those that are known: the nearest, or all if they are few."""
+def unknown(kind: str, word: object, known: Iterable[str]) -> str:
+    """What to say of a word that is not known: which are near, or all if they are few."""
     names = list(known)
-    near = get_close_matches(word, names, 3, 0.5)
+    near = get_close_matches(str(word), names, 3, 0.5)
     if near and len(names) > 12:
-        return f"none of them; near are {', '.join(near)}"
+        return f"no {kind} {word!r}; near are {', '.join(near)}"
     shown = ", ".join(names[:40]) + (" ..." if len(names) > 40 else "")
-    return f"none of {shown or 'no others'}"
+    return f"no {kind} {word!r}; " + (f"there is {shown}" if names else "there is no other")
 
 
 NAME = re.compile(r"[^\n]{1,80}")
