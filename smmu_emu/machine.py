@@ -317,8 +317,8 @@ class Machine:
         return _result(info)
 
     def feed(self, data: bytes) -> None:
-        """Type on the console: the UART receives ``data``."""
-        self.board.uart.feed(data)
+        """Type on the console: the UART, or a virtio console with ``stdio=on``, gets ``data``."""
+        self.board.keyboard(data)
 
     def reset(self) -> None:
         """Power off and on: as it was before the first run, images and blobs loaded.
@@ -365,8 +365,7 @@ class Machine:
         """
         self._check_stopped()
         self._closed = True
-        for disk in self.board.disks:
-            disk.close()
+        self.board.close()
         if self._core is not None:
             self._core.close()
             self._core = None

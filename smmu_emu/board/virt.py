@@ -5,27 +5,40 @@ Reference: QEMU 11's hw/arm/virt.c with ``-M virt,acpi=off,iommu=smmuv3 -nodefau
 devices there are the PL011, the PL031, the GICv2 with its message frame (GICv2m), the PCIe host,
 the SMMUv3 and the virtio-mmio transports. QEMU lacks the PCI functions "dma-engine" and
 "smmu-test-engine", and has its transports beside the SMMU, not behind it. Flash, GPIO, fw_cfg, the
-platform bus and the PCIe port I/O window are not here: who touches them gets an external abort, and it is told.
-The device tree is at the start of RAM (`smmu_emu.board.handover`), so images load at
+platform bus and the PCIe port I/O window are not here: who touches them gets an external abort, and
+it is told. The device tree is at the start of RAM (`smmu_emu.board.handover`), so images load at
 `LOWEST_IMAGE` or above.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
+from smmu_emu.board.catalogue import (
+    MMIO,
+    PCI,
+    PCI_DEVICES,
+    ROOT_BUS,
+    ROOT_PORT,
+    Wanted,
+    names,
+    parse,
+    split_virtio,
+)
+from smmu_emu.board.catalogue import VIRTIO as VIRTIO_KINDS
 from smmu_emu.clock import Clock
 from smmu_emu.devices.gicv2 import Gicv2
 from smmu_emu.devices.gicv2_distributor import FIRST_SPI
 from smmu_emu.devices.gicv2m import Gicv2m
-from smmu_emu.devices.iommu_testdev import IommuTestdev
 from smmu_emu.devices.pcie import Bar, Function, format_address, parse_address
 from smmu_emu.devices.pcie_host import ECAM_SIZE, PcieHost
 from smmu_emu.devices.pl011 import Pl011
 from smmu_emu.devices.pl031 import Pl031
 from smmu_emu.devices.reporter import Report, Reporter
 from smmu_emu.devices.virtio.block import VirtioBlock
+from smmu_emu.devices.virtio.device import VirtioDevice
 from smmu_emu.devices.virtio.disk import Disk
 from smmu_emu.devices.virtio.mmio import SLOT, VirtioMmio, VirtioSlots
 from smmu_emu.errors import ConfigurationError
@@ -83,44 +96,7 @@ VIRTIO_STREAM = 0xFF00
 """StreamID of the first virtio transport. PCI bus 0xff, whose requester IDs these are, is then not
 to be had."""
 
-ROOT_BUS, ROOT_PORT = "pcie.0", "pcie-root-port"
-"""Names of the root bus, and of the device that makes another one, as on QEMU's command line."""
-
 HOST_BRIDGE = (0x1B36, 0x0008, 0x060000)
-
-
-def _dma_engine(report: Report) -> Function:
-    """Few machines have one: it is loaded for those."""
-    from smmu_emu.devices.dma_engine import DmaEngine
-
-    return DmaEngine(report)
-
-
-def _edu(report: Report) -> Function:
-    from smmu_emu.devices.edu import Edu
-
-    return Edu(report)
-
-
-def _root_port(report: Report) -> Function:
-    from smmu_emu.devices.pcie_bridge import RootPort
-
-    return RootPort(report)
-
-
-def _smmu_test_engine(report: Report) -> Function:
-    from smmu_emu.devices.smmu_test_engine import SmmuTestEngine
-
-    return SmmuTestEngine(report)
-
-
-_PCI_DEVICES: dict[str, Callable[[Report], Function]] = {
-    "iommu-testdev": IommuTestdev,
-    "dma-engine": _dma_engine,
-    "edu": _edu,
-    ROOT_PORT: _root_port,
-    "smmu-test-engine": _smmu_test_engine,
-}
 
 
 class VirtBoard:
@@ -128,8 +104,9 @@ class VirtBoard:
 
     ``pci`` names PCI devices as "iommu-testdev" (the next free place of bus 0) or
     "iommu-testdev@00:03.0"; properties follow, as in "edu@00:04.0,dma_mask=0xffffffff". Behind
-    "pcie-root-port,id=rp0" goes "edu,bus=rp0". Each of
-    ``disks`` is a virtio-blk on a virtio-mmio transport. ``pmcg`` gives the SMMU a counter group.
+    "pcie-root-port,id=rp0" goes "edu,bus=rp0". `smmu_emu.board.catalogue` has the names, among them
+    those of virtio devices, which may also be on virtio-mmio transports. Each of ``disks`` is a
+    virtio-blk. ``pmcg`` gives the SMMU a counter group. ``keyboard`` takes what is typed.
 
     Raises: ConfigurationError for what cannot be.
     """
@@ -173,21 +150,49 @@ class VirtBoard:
             report_smmu = reporter.window("smmu0", SMMU.base)
             self.smmu = Smmuv3(self.memory, smmu_ids, clock=clock, report=report_smmu)
         self.pcie = PcieHost(self.memory, self.smmu, clock)
-        self.disks = tuple(disks)
-        self.virtio = [self._make_disk(number, disk) for number, disk in enumerate(self.disks)]
-        self._add_functions(pci)
-        self._check_streams()
+        self.virtio: list[VirtioMmio] = []
+        self.keyboard: Callable[[bytes], None] = self.uart.feed
+        given = tuple(disks)
+        try:
+            self._add_functions(pci, given)
+            self._check_streams()
+        except ConfigurationError:
+            self.close()
+            for disk in given:
+                disk.close()
+            raise
+        self._connect_consoles(console)
         self._map()
         self.pmcg = self._add_pmcg() if pmcg else None
         self._wire()
 
-    def _make_disk(self, number: int, disk: Disk) -> VirtioMmio:
+    def _add_transport(self, make: Callable[[Report, str], VirtioDevice], kind: str) -> None:
+        """Put a virtio device on the next transport."""
+        number = len(self.virtio)
         if number >= VIRTIO.size // SLOT:
             raise ConfigurationError(f"more than {VIRTIO.size // SLOT} virtio devices")
-        name = f"virtio-blk{number}"
+        name = f"{kind}{number}"
         dma = DmaPort(self.memory, self.smmu, VIRTIO_STREAM + number, name)
         report = self._reporter.window(name, VIRTIO.base + SLOT * number)
-        return VirtioMmio(VirtioBlock(disk, dma, report, name), report)
+        self.virtio.append(VirtioMmio(make(report, name), dma, report))
+
+    @property
+    def virtio_devices(self) -> list[VirtioDevice]:
+        """Those on transports in the memory map, and then those on PCI."""
+        on_pci = [getattr(function, "device", None) for function in self.pcie.everything]
+        found = [device for device in on_pci if isinstance(device, VirtioDevice)]
+        return [transport.device for transport in self.virtio] + found
+
+    @property
+    def disks(self) -> list[Disk]:
+        """The images of all virtio disks."""
+        return [device.disk for device in self.virtio_devices if isinstance(device, VirtioBlock)]
+
+    def _connect_consoles(self, console: Callable[[bytes], None]) -> None:
+        for device in self.virtio_devices:
+            if getattr(device, "stdio", False):
+                device.sink = console  # type: ignore[attr-defined]
+                self.keyboard = device.feed  # type: ignore[attr-defined]
 
     def _check_streams(self) -> None:
         taken = {transport.device.dma.stream_id for transport in self.virtio}
@@ -238,36 +243,59 @@ class VirtBoard:
         for number, line in self.wires().items():
             line.sink = self.gic.spi(number)
 
-    def _add_functions(self, pci: Iterable[str]) -> None:
+    def _add_functions(self, pci: Iterable[str], disks: Iterable[Disk]) -> None:
         vendor, device, class_code = HOST_BRIDGE
         self.pcie.add(Function(vendor, device, class_code, name="host bridge"), "00:00.0")
+        for disk in disks:
+            self._add_disk(disk)
         buses: dict[str, Function | None] = {ROOT_BUS: None}
         for text in pci:
-            self._add_named(text, buses)
+            self._add_named(parse(text), buses)
 
-    def _add_named(self, text: str, buses: dict[str, Function | None]) -> None:
-        """Add what ``text`` describes; ``buses`` are the bridges by their ``id``."""
-        head, *rest = text.split(",")
-        name, _, address = head.partition("@")
-        if name not in _PCI_DEVICES:
-            raise ConfigurationError(
-                f"no PCI device {name!r}: there is {', '.join(sorted(_PCI_DEVICES))}"
-            )
-        properties = dict(one.partition("=")[::2] for one in rest)
-        bus, identity = properties.pop("bus", ROOT_BUS), properties.pop("id", None)
-        if bus not in buses:
-            raise ConfigurationError(f"{text}: no bus {bus!r}: there is {', '.join(buses)}")
-        if name == ROOT_PORT and bus != ROOT_BUS:
-            raise ConfigurationError(f"{text}: root ports are on the root bus")
-        slot = properties.pop("addr", "")
-        address = address or (slot if "." in slot or not slot else f"{slot}.0")
-        function = self.add_function(_PCI_DEVICES[name], address or None, buses[bus])
-        for key, value in properties.items():
+    def _add_disk(self, disk: Disk) -> None:
+        if disk.bus == "mmio":
+            self._add_transport(partial(VirtioBlock, disk), "virtio-blk")
+        else:
+            self.add_function(partial(_on_pci, partial(VirtioBlock, disk), "virtio-blk"))
+
+    def _add_named(self, wanted: Wanted, buses: dict[str, Function | None]) -> None:
+        """Add what somebody asked for; ``buses`` are the bridges by their ``id``."""
+        virtio = split_virtio(wanted.name)
+        if virtio is not None:
+            make = partial(virtio[0].make, wanted.properties)
+            kind = wanted.name.removesuffix(virtio[1])
+            if virtio[1] == MMIO:
+                self._add_transport(make, kind)
+                _refuse_rest(wanted)
+                return
+            function = self._place(wanted, buses, partial(_on_pci, make, kind))
+        elif wanted.name in PCI_DEVICES:
+            function = self._place(wanted, buses, PCI_DEVICES[wanted.name])
+        else:
+            raise ConfigurationError(f"no device {wanted.name!r}: there is {', '.join(names())}")
+        for key, value in wanted.properties.items():
             function.set_property(key, value)
-        if name == ROOT_PORT and identity is not None:
-            if identity in buses:
-                raise ConfigurationError(f"{text}: there is a bus {identity!r} already")
-            buses[identity] = function
+        if wanted.name == ROOT_PORT and wanted.identity is not None:
+            if wanted.identity in buses:
+                raise ConfigurationError(
+                    f"{wanted.text}: there is a bus {wanted.identity!r} already"
+                )
+            buses[wanted.identity] = function
+
+    def _place(
+        self,
+        wanted: Wanted,
+        buses: dict[str, Function | None],
+        make: Callable[[Report], Function],
+    ) -> Function:
+        """Make a function, and put it where it was asked for."""
+        if wanted.bus not in buses:
+            raise ConfigurationError(
+                f"{wanted.text}: no bus {wanted.bus!r}: there is {', '.join(buses)}"
+            )
+        if wanted.name == ROOT_PORT and wanted.bus != ROOT_BUS:
+            raise ConfigurationError(f"{wanted.text}: root ports are on the root bus")
+        return self.add_function(make, wanted.address, buses[wanted.bus])
 
     def add_function(
         self,
@@ -305,3 +333,23 @@ class VirtBoard:
             self.pmcg.reset()
         self.gic.reset()
         self.v2m.reset()
+
+    def close(self) -> None:
+        """Let go of files. Harmless when done already."""
+        for device in self.virtio_devices:
+            device.close()
+
+
+def _on_pci(make: Callable[[Report, str], VirtioDevice], kind: str, report: Report) -> Function:
+    """A virtio device as a PCI function."""
+    from smmu_emu.devices.virtio.pci import VirtioPci
+
+    return VirtioPci(make(report, kind), VIRTIO_KINDS[kind].class_code, report, kind + PCI)
+
+
+def _refuse_rest(wanted: Wanted) -> None:
+    """Nobody took these properties, or a place on PCI."""
+    if wanted.address is not None or wanted.bus != ROOT_BUS:
+        raise ConfigurationError(f"{wanted.text}: {wanted.name} is not on PCI")
+    for key in wanted.properties:
+        raise ConfigurationError(f"{wanted.name} has no property {key!r}")

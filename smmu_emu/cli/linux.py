@@ -27,23 +27,31 @@ A disk is a raw image, with what becomes of the guest's writes:
   --disk root.img            they go to the file
   --disk root.img,ro         there are none
   --disk root.img,snapshot   they are forgotten at the end
+With ,bus=pci after that it is a PCI function with MSI-X, else a platform device.
 """
 
 
-class DiskParameter(click.ParamType["tuple[Path, str]"]):
-    """``IMAGE[,ro|,snapshot]``."""
+class DiskParameter(click.ParamType["tuple[Path, str, str]"]):
+    """``IMAGE[,ro|,snapshot][,bus=mmio|,bus=pci]``: the image, the mode and the bus."""
 
-    name = "image[,ro|,snapshot]"
+    name = "image[,ro|,snapshot][,bus=pci]"
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[Path, str]:
+    ) -> tuple[Path, str, str]:
         if isinstance(value, tuple):
             return value
-        path, comma, mode = str(value).rpartition(",")
-        if not comma or mode not in ("ro", "rw", "snapshot"):
-            path, mode = str(value), "rw"
-        return Path(path), mode
+        path, mode, bus = str(value), "rw", "mmio"
+        while "," in path:
+            rest, _, last = path.rpartition(",")
+            if last in ("ro", "rw", "snapshot"):
+                mode = last
+            elif last in ("bus=mmio", "bus=pci"):
+                bus = last.removeprefix("bus=")
+            else:
+                break
+            path = rest
+        return Path(path), mode, bus
 
 
 @click.command("linux", epilog=_EPILOG)
@@ -80,7 +88,7 @@ def command(**options: Any) -> None:
 def boot(
     kernel: Path,
     initrd: Path | None,
-    disks: tuple[tuple[Path, str], ...],
+    disks: tuple[tuple[Path, str, str], ...],
     append: str,
     dtb: Path | None,
     dumpdtb: Path | None,
@@ -127,10 +135,10 @@ def boot(
     return injection.status(result.status)
 
 
-def _open(disks: tuple[tuple[Path, str], ...]) -> list[Disk]:
+def _open(disks: tuple[tuple[Path, str, str], ...]) -> list[Disk]:
     from smmu_emu.devices.virtio.disk import Disk, DiskMode
 
-    return [Disk(path, DiskMode(mode)) for path, mode in disks]
+    return [Disk(path, DiskMode(mode), bus) for path, mode, bus in disks]
 
 
 def _run_script(machine: Machine, script: Script, max_instructions: int | None) -> RunResult:

@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 KERNEL_PACKAGE = "linux-image-cloud-arm64:arm64"
 BUSYBOX_PACKAGE = "busybox-static:arm64"
-MODULES = ("virtio_mmio", "virtio_pci", "virtio_blk")
+MODULES = ("virtio_mmio", "virtio_pci", "virtio_blk", "virtio_net", "virtio_console")
 """With all that they depend on."""
 
 INIT = """\

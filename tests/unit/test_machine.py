@@ -184,6 +184,7 @@ def test_devices_have_names() -> None:
         "gic",
         "v2m",
         "pl011",
+        "pl031",
         "pcie",
         "smmu0",
         "host bridge@00:00.0",

@@ -483,7 +483,7 @@ def test_subcommand_makes_no_core() -> None:
     ("arguments", "status", "said"),
     [
         (["--ids", "x"], 123, "no ID registers 'x'"),
-        (["--device", "e1000"], 123, "no PCI device 'e1000'"),
+        (["--device", "e1000"], 123, "no device 'e1000'"),
         (["--connect", "/no/where"], 123, "smmu-emu: /no/where: No such file or directory\n"),
         (["--socket", "/no/where"], 123, "smmu-emu: /no/where: No such file or directory\n"),
         (["--stdio", "--socket", "x"], 2, "one of --stdio, --socket and --connect is enough"),

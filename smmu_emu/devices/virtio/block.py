@@ -16,7 +16,6 @@ from smmu_emu.devices.reporter import Report, ignore
 from smmu_emu.devices.virtio.device import VirtioDevice
 from smmu_emu.devices.virtio.disk import SECTOR, Disk
 from smmu_emu.devices.virtio.queue import LARGEST, Broken, Chain
-from smmu_emu.port import DmaPort
 
 DEVICE_ID = 2
 LARGEST_SEGMENT = 1 << 20
@@ -37,11 +36,9 @@ _ID_SIZE = 20
 class VirtioBlock(VirtioDevice):
     """One disk. ``requests`` counts those that were done, by type."""
 
-    def __init__(
-        self, disk: Disk, dma: DmaPort, report: Report = ignore, name: str = "virtio-blk"
-    ) -> None:
+    def __init__(self, disk: Disk, report: Report = ignore, name: str = "virtio-blk") -> None:
         features = F_SIZE_MAX | F_SEG_MAX | F_BLK_SIZE | F_FLUSH | (F_RO if disk.read_only else 0)
-        super().__init__(DEVICE_ID, features, 1, dma, report, name)
+        super().__init__(DEVICE_ID, features, 1, report, name)
         self.disk = disk
         self.requests: dict[int, int] = {}
         self._configuration = (
@@ -110,3 +107,7 @@ class VirtioBlock(VirtioDevice):
         super().power_on()
         self.requests.clear()
         self.disk.reset()
+
+    def close(self) -> None:
+        """Close the image."""
+        self.disk.close()

@@ -12,7 +12,8 @@ from collections.abc import Callable
 
 from smmu_emu.bits import Bits, Word
 from smmu_emu.devices.reporter import Report, ignore
-from smmu_emu.devices.virtio.queue import Broken, Chain, SplitQueue
+from smmu_emu.devices.virtio.queue import LARGEST, Broken, Chain, SplitQueue
+from smmu_emu.errors import ConfigurationError
 from smmu_emu.port import DmaPort
 
 F_INDIRECT_DESC = 1 << 28
@@ -23,6 +24,9 @@ _REQUIRED = F_VERSION_1 | F_ACCESS_PLATFORM
 
 USED_BUFFER, CONFIGURATION_CHANGE = 1, 2
 """Reasons for an interrupt."""
+
+Serve = Callable[[Chain], int | Broken]
+"""Does one request; the number of bytes written into its buffers."""
 
 
 class STATUS(Word, bits=8):
@@ -43,7 +47,9 @@ _NEEDS_RESET = STATUS.mask("DEVICE_NEEDS_RESET")
 class VirtioDevice:
     """One device. Subclasses answer requests in `serve`, and have a configuration space.
 
-    A transport sets ``changed``, which hears of every change of ``interrupt_status``.
+    A transport calls `connect`, and sets ``changed``, which hears of every change of
+    ``interrupt_status``, ``interrupted``, which hears of every interrupt with its reason and queue,
+    and ``may_do_dma``.
     """
 
     def __init__(
@@ -51,18 +57,22 @@ class VirtioDevice:
         device_id: int,
         features: int,
         queues: int,
-        dma: DmaPort,
         report: Report = ignore,
         name: str = "virtio",
     ) -> None:
         self.name = name
         self.device_id = device_id
         self.features = features | _COMMON
-        self.dma = dma
         self.report = report
-        self.queues = [SplitQueue(dma) for _ in range(queues)]
+        self.queue_count = queues
+        self.queues: list[SplitQueue] = []
+        self._dma: DmaPort | None = None
         self.changed: Callable[[], None] = lambda: None
+        self.interrupted: Callable[[int, int | None], None] = lambda reason, queue: None
+        self.may_do_dma: Callable[[], bool] = lambda: True
         self.status = self.driver_features = self.interrupt_status = 0
+        self.generation = 0
+        """Counts changes of the configuration space, modulo 256. Spec: 2.5.1."""
         self.busy = False
         """Requests are being done: DMA that leads back to this device finds nobody."""
 
@@ -76,7 +86,29 @@ class VirtioDevice:
         """The device's configuration space."""
         raise NotImplementedError
 
+    def work(self, number: int) -> None:
+        """Something is available in a queue that is ready: by default `serve` all of it."""
+        self.do_all(number, self.serve)
+
+    def close(self) -> None:
+        """Let go of files. Harmless when done already."""
+
     # -- what transports call
+
+    def connect(self, dma: DmaPort) -> None:
+        """Take a way into memory."""
+        self._dma = dma
+        self.queues = [SplitQueue(dma) for _ in range(self.queue_count)]
+
+    @property
+    def dma(self) -> DmaPort:
+        """The way into memory, through the translation unit.
+
+        Raises: ConfigurationError while the device has no transport.
+        """
+        if self._dma is None:
+            raise ConfigurationError(f"{self.name} has no transport yet: put it behind one")
+        return self._dma
 
     def reset(self) -> None:
         """As the driver, or power-on, resets it. Spec: 2.4."""
@@ -124,37 +156,45 @@ class VirtioDevice:
         self.driver_features = others | value << 32 * half
 
     def notify(self, number: int) -> None:
-        """The driver made requests available in a queue: do them all."""
-        if not self.status & _DRIVER_OK or self.status & _NEEDS_RESET:
+        """The driver made something available in a queue."""
+        if not self.driven:
             self.report(0, "notification of a device that is not driven")
-            return
-        if number >= len(self.queues) or not self.queues[number].ready:
+        elif number >= len(self.queues) or not self.queues[number].ready:
             self.report(0, f"notification of queue {number}, which is not ready")
-            return
+        elif not self.may_do_dma():
+            self.report(0, "notification of a device that may not be bus master")
+        else:
+            self.work(number)
+
+    @property
+    def driven(self) -> bool:
+        """Whether a driver is at work, and has not broken a rule."""
+        return self.status & (_DRIVER_OK | _NEEDS_RESET) == _DRIVER_OK
+
+    def do_all(self, number: int, serve: Serve, most: int = LARGEST) -> int:
+        """Do the requests of a queue, ``most`` of them, and tell the driver; how many were done."""
+        queue = self.queues[number]
         self.busy = True
         try:
-            done, wrong = self._do_all(self.queues[number])
+            done, wrong = _do_all(queue, serve, min(most, queue.size))
         finally:
             self.busy = False
-        if done and self.queues[number].wants_interrupt:
-            self._interrupt(USED_BUFFER)
+        if done and queue.wants_interrupt:
+            self._interrupt(USED_BUFFER, number)
         if wrong is not None:
             self.ask_for_reset(wrong.reason)
+        return done
 
-    def _do_all(self, queue: SplitQueue) -> tuple[int, Broken | None]:
-        """How many requests were done, and what was wrong with the one after them."""
-        for done in range(queue.size):
-            chain = queue.take()
-            if chain is None:
-                return done, None
-            wrong = chain if isinstance(chain, Broken) else self._do(queue, chain)
-            if wrong is not None:
-                return done, wrong
-        return queue.size, None
+    def give(self, number: int, most: int, take: Callable[[int], bytes]) -> int:
+        """Fill ``most`` buffers that the driver offered in a queue; how many there were.
 
-    def _do(self, queue: SplitQueue, chain: Chain) -> Broken | None:
-        written = self.serve(chain)
-        return written if isinstance(written, Broken) else queue.give_back(chain, written)
+        ``take`` gives what goes into a buffer of so many bytes.
+        """
+        if not most or self.busy or not self.driven or not self.queues[number].ready:
+            return 0
+        if not self.may_do_dma():
+            return 0
+        return self.do_all(number, lambda chain: _fill(self.dma, chain, take), most)
 
     def acknowledge(self, reasons: int) -> None:
         """The driver has seen these reasons for an interrupt."""
@@ -166,8 +206,39 @@ class VirtioDevice:
         self.report(0, why)
         self.status |= _NEEDS_RESET
         if self.status & _DRIVER_OK:
-            self._interrupt(CONFIGURATION_CHANGE)
+            self._interrupt(CONFIGURATION_CHANGE, None)
 
-    def _interrupt(self, reason: int) -> None:
+    def configuration_changed(self) -> None:
+        """Tell the driver to read the configuration space again. Spec: 2.5.1."""
+        self.generation = self.generation + 1 & 0xFF
+        if self.driven:
+            self._interrupt(CONFIGURATION_CHANGE, None)
+
+    def _interrupt(self, reason: int, queue: int | None) -> None:
         self.interrupt_status |= reason
         self.changed()
+        self.interrupted(reason, queue)
+
+
+def _do_all(queue: SplitQueue, serve: Serve, most: int) -> tuple[int, Broken | None]:
+    """How many requests were done, and what was wrong with the one after them."""
+    for done in range(most):
+        chain = queue.take()
+        if chain is None:
+            return done, None
+        wrong = chain if isinstance(chain, Broken) else _do(queue, chain, serve)
+        if wrong is not None:
+            return done, wrong
+    return most, None
+
+
+def _do(queue: SplitQueue, chain: Chain, serve: Serve) -> Broken | None:
+    written = serve(chain)
+    return written if isinstance(written, Broken) else queue.give_back(chain, written)
+
+
+def _fill(dma: DmaPort, chain: Chain, take: Callable[[int], bytes]) -> int | Broken:
+    data = take(chain.writable.size)
+    if not chain.writable.write(dma, 0, data):
+        return Broken("a buffer cannot be written")
+    return len(data)

@@ -14,6 +14,7 @@ from smmu_emu.devices.reporter import Report, ignore
 from smmu_emu.devices.virtio.device import VirtioDevice
 from smmu_emu.devices.virtio.queue import LARGEST, SplitQueue
 from smmu_emu.interrupt import InterruptLine
+from smmu_emu.port import DmaPort
 
 SLOT = 0x200
 """Bytes of one transport."""
@@ -56,8 +57,9 @@ REGISTERS = (
 class VirtioMmio:
     """One transport and the device behind it; ``interrupt`` is a level."""
 
-    def __init__(self, device: VirtioDevice, report: Report = ignore) -> None:
+    def __init__(self, device: VirtioDevice, dma: DmaPort, report: Report = ignore) -> None:
         self.device = device
+        device.connect(dma)
         self.report = report
         self.interrupt = InterruptLine(device.name)
         self._block = RegisterBlock(REGISTERS, report)
@@ -74,6 +76,7 @@ class VirtioMmio:
             QueueReady=lambda: int(self._queue is not None and self._queue.ready),
             InterruptStatus=lambda: device.interrupt_status,
             Status=lambda: device.status,
+            ConfigGeneration=lambda: device.generation,
         )
         self._block.on_write.update(
             DriverFeatures=lambda value: device.write_features(values["DriverFeaturesSel"], value),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from smmu_emu.board import virt
+from smmu_emu.board import catalogue, virt
 from smmu_emu.devices.virtio.mmio import SLOT
 from smmu_emu.machine import Machine
 from smmu_emu.smmuv3 import PRESETS
@@ -18,7 +18,7 @@ ROWS = [[cell.strip() for cell in line.split("|")[1:-1]] for line in PAGE.splitl
 
 
 def machine() -> Machine:
-    devices = [name for name in virt._PCI_DEVICES if name != "pcie-root-port"]
+    devices = [name for name in catalogue.PCI_DEVICES if name != "pcie-root-port"]
     devices.append("pcie-root-port")
     return Machine.virt(devices=devices, pmcg=True, smmu_ids=PRESETS["qemu"])
 

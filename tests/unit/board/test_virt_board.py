@@ -168,7 +168,7 @@ def test_reset_brings_power_on_state() -> None:
         ({"ram": -(1 << 20)}, "RAM of -1048576 bytes"),
         ({"ram": 1 << 40}, "from 1 MiB to 255 GiB"),
         ({"iommu": "smmuv9"}, "no IOMMU 'smmuv9'"),
-        ({"pci": ["e1000"]}, "no PCI device 'e1000': there is dma-engine, edu, iommu-testdev"),
+        ({"pci": ["e1000"]}, "no device 'e1000': there is dma-engine, edu, iommu-testdev"),
         ({"pci": ["iommu-testdev@here"]}, "'here' is no PCI address"),
         ({"pci": ["iommu-testdev@00:00.0"]}, "is taken by host bridge"),
     ],

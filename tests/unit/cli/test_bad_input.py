@@ -205,7 +205,7 @@ def test_preset_that_does_not_exist(cli: Cli) -> None:
 
 def test_device_that_does_not_exist(cli: Cli) -> None:
     line = _line(cli, HELLO, "--device", "e1000")
-    assert line.startswith("no PCI device 'e1000': there is dma-engine, edu, iommu-testdev")
+    assert line.startswith("no device 'e1000': there is dma-engine, edu, iommu-testdev")
 
 
 def test_two_devices_at_one_place(cli: Cli) -> None:
@@ -216,7 +216,7 @@ def test_two_devices_at_one_place(cli: Cli) -> None:
 @pytest.mark.parametrize(
     ("devices", "words"),
     [
-        (["toaster"], "no PCI device 'toaster': there is "),
+        (["toaster"], "no device 'toaster': there is "),
         (["iommu-testdev@nowhere"], "nowhere"),
         (["iommu-testdev@00:00.0"], "00:00.0"),
         (["iommu-testdev@00:20.0"], "00:20.0"),

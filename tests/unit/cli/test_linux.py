@@ -146,11 +146,21 @@ def test_other_images_are_handed_a_tree_too(cli: Cli, tmp_path: Path) -> None:
     assert "is not a device tree" in cli("run", IMAGES / "hello.elf", "--dtb", dumped).line
 
 
-@pytest.mark.parametrize("mode", [",ro", ",snapshot", ""])
+@pytest.mark.parametrize(
+    "mode", [",ro", ",snapshot", "", ",bus=pci", ",ro,bus=pci", ",bus=mmio,rw"]
+)
 def test_disk_modes_are_understood(cli: Cli, kernel: Path, disk: Path, mode: str) -> None:
     ended = cli("linux", "--kernel", kernel, "--disk", f"{disk}{mode}", "--command", "q")
     assert ended.status == 0
     Disk(disk).close()
+
+
+def test_disk_on_pci_is_no_platform_device(
+    cli: Cli, kernel: Path, disk: Path, tmp_path: Path
+) -> None:
+    dumped = tmp_path / "out.dtb"
+    cli("linux", "--kernel", kernel, "--disk", f"{disk},bus=pci", "--dumpdtb", dumped)
+    assert not fdt.parse_dtb(dumped.read_bytes()).exist_node("/virtio_mmio@a000000")
 
 
 def test_comma_in_a_file_name_is_no_mode(cli: Cli, kernel: Path, tmp_path: Path) -> None:

@@ -41,8 +41,8 @@ class Driver:
         self.told: list[str] = []
         self.dma = DmaPort(self.memory, None, 0)
         self.disk = Disk(self.path, mode)
-        self.device = VirtioBlock(self.disk, self.dma, self._tell)
-        self.transport = VirtioMmio(self.device, self._tell)
+        self.device = VirtioBlock(self.disk, self._tell)
+        self.transport = VirtioMmio(self.device, self.dma, self._tell)
         self.size = size
         self.available = 0
 
