@@ -223,6 +223,10 @@ class Aarch64Core:
         """``size`` bytes of RAM at virtual address ``va``; None where not all of it is RAM."""
         return self._virtual.read(va, size)
 
+    def physical_address(self, va: int) -> int | None:
+        """Where virtual address ``va`` leads by now, for loads or for execution; None: it faults."""
+        return self._virtual.translate(va)
+
     def write_virtual(self, va: int, data: bytes) -> bool:
         """Write ``data`` to RAM that the core can read at ``va``, even if it could not write there.
 

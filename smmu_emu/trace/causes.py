@@ -2,9 +2,10 @@
 """Who is behind an event: the instruction that the core executes, or the line of Python that calls.
 
 Each instruction, and each line, becomes one `Origin` event when it is first met; events name it by
-its number. What was put off (`Clock.after`) belongs to whoever put it off. An address of the core
-counts as one instruction for as long as the trace lasts: code that changes under a trace keeps the
-words that it had first.
+its number. What was put off (`Clock.after`) belongs to whoever put it off. Where symbols are known
+an origin also says who called, by frame records (Arm's procedure call standard): most accesses to
+registers are made by one small function. An address of the core counts as one instruction for as
+long as the trace lasts: code that changes under a trace keeps the words that it had first.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from types import CodeType
 from typing import TYPE_CHECKING
 
 from smmu_emu.clock import Appointment
+from smmu_emu.trace.callers import CallStacks
 from smmu_emu.trace.disassembly import disassemble
 from smmu_emu.trace.events import Origin
 
@@ -51,7 +53,11 @@ class Causes:
         self._symbols = symbols
         self._python_lines = python_lines
         self.deferred = 0
-        self._instructions: dict[int, int] = {}
+        self._stacks: CallStacks | None = None
+        if symbols is not None and machine is not None:
+            self._stacks = CallStacks(symbols, machine.memory)
+        self._instructions: dict[tuple[int, ...], int] = {}
+        self._known: dict[tuple[int, tuple[str, ...]], int] = {}
         self._lines: dict[tuple[CodeType, int], int] = {}
         self._inside: dict[CodeType, bool] = {}
 
@@ -62,8 +68,8 @@ class Causes:
         core = self._machine.running_core if self._machine is not None else None
         if core is None:
             return self._caller() if self._python_lines else 0
-        pc = core.pc
-        return self._instructions.get(pc) or self._meet(core, pc)
+        stack = (core.pc,) if self._stacks is None else self._stacks.raw(core)
+        return self._instructions.get(stack) or self._meet(core, stack)
 
     def after(self, after: After) -> After:
         """Stands before `Clock.after`: what runs late keeps its cause."""
@@ -84,15 +90,21 @@ class Causes:
 
         return run
 
-    def _meet(self, core: Aarch64Core, pc: int) -> int:
-        word = core.read_virtual(pc, 4)
-        text = "" if word is None else disassemble(word, pc)
-        symbol, offset, source = "", 0, ""
-        if self._symbols is not None:
-            place = self._symbols.find(pc)
-            symbol, offset, source = place.symbol or "", place.offset, place.source or ""
-        number = self._announce(pc, word, symbol, offset, source, text)
-        self._instructions[pc] = number
+    def _meet(self, core: Aarch64Core, stack: tuple[int, ...]) -> int:
+        """A stack that is new may be one that is known, with other garbage beside it."""
+        pc = stack[0]
+        callers = () if self._stacks is None else self._stacks.callers(stack)
+        number = self._known.get((pc, callers))
+        if number is None:
+            word = core.read_virtual(pc, 4)
+            text = "" if word is None else disassemble(word, pc)
+            symbol, offset, source = "", 0, ""
+            if self._symbols is not None:
+                place = self._symbols.find(pc)
+                symbol, offset, source = place.symbol or "", place.offset, place.source or ""
+            number = self._announce(pc, word, symbol, offset, source, text, callers)
+            self._known[pc, callers] = number
+        self._instructions[stack] = number
         return number
 
     def _caller(self) -> int:
@@ -125,10 +137,12 @@ class Causes:
         offset: int,
         source: str,
         text: str,
+        callers: tuple[str, ...] = (),
     ) -> int:
         tracer = self._tracer
         seq = tracer.next()
+        now = tracer.clock.now
         tracer.announce(
-            Origin(seq, tracer.clock.now, "machine", 0, pc, word, symbol, offset, source, text)
+            Origin(seq, now, "machine", 0, pc, word, symbol, offset, source, text, callers)
         )
         return seq

@@ -35,6 +35,8 @@ class Origin(NamedTuple):
     """File and line, as "dma.c:41"."""
     instruction: str
     """Disassembled."""
+    callers: tuple[str, ...] = ()
+    """Who called, innermost first, as "map_page (dma.c:77)", where symbols and frames tell."""
 
 
 class RegisterAccess(NamedTuple):
@@ -79,7 +81,9 @@ class Invalidation(NamedTuple):
     ``vmid`` and ``asid`` None mean any; ``first`` and ``last`` (inclusive) None mean all addresses.
     ``left`` has pairs of an entry's number and why it stayed although its addresses overlap:
     "asid", "vmid", "world", "leaf-only", "level" (TTL), "granule" (TG), "range" (another address
-    of the same block), "global", "combined" (nested, and the command is for stage 2).
+    of the same block), "global", "combined" (nested, and the command is for stage 2); at most 64.
+    ``world`` is whose translations the command reaches: "EL1" (nested ones too), "S2", "EL1+S2",
+    "EL2", "EL2_E2H"; empty, as ``name``, if no command is behind it.
     """
 
     seq: int
@@ -240,8 +244,10 @@ class Access(NamedTuple):
     """A transaction was answered: one access of a DMA master, within one page.
 
     ``outcome`` is "hit", "walk" (missed, then translated), "bypass", "translated" (by ATS before),
-    "fault" or "stall" (answered later, by another event). ``entry`` is the TLB entry that served
-    it, ``config`` the number of the cached STE or CD that ruled it.
+    "request" (ATS: an endpoint asked, and got a translation), "fault" or "stall" (answered later,
+    by another event). ``entry`` is the TLB entry that served it, ``config`` the number of the
+    cached STE or CD that ruled it. What the access brought about (fetches, walks, fills, records)
+    comes before it, and names it.
     """
 
     seq: int
