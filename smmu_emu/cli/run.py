@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import click
 
 from smmu_emu.cli import INTERRUPTED
+from smmu_emu.cli.core_options import core_options
 from smmu_emu.cli.inject_options import inject_options, injected
 from smmu_emu.cli.parameters import FILE, FILE_AT, NUMBER
 
@@ -51,6 +52,7 @@ Numbers are decimal or 0x...; K, M and G after them are powers of 1024.
 )
 @click.option("--ram", type=NUMBER, default="512M", show_default=True, help="Size of RAM.")
 @click.option("--cpu", default="cortex-a57", show_default=True, help="Model of the core.")
+@core_options
 @click.option("--ids", default="qemu", show_default=True, help="Preset of SMMU ID registers.")
 @click.option(
     "--device",
@@ -94,6 +96,8 @@ def run_image(
     blobs: tuple[tuple[int, Path], ...] = (),
     ram: int = 512 << 20,
     cpu: str = "cortex-a57",
+    core_stream: int | None = None,
+    core_substream: int | None = None,
     ids: str = "qemu",
     devices: tuple[str, ...] = ("iommu-testdev@00:01.0",),
     append: str = "",
@@ -118,6 +122,8 @@ def run_image(
         ram=ram,
         devices=devices,
         cpu_model=cpu,
+        core_stream=core_stream,
+        core_substream=core_substream,
         smmu_ids=PRESETS[ids],
         command_line=f"{image.name} {append}".rstrip(),
         console=print_bytes,

@@ -17,15 +17,19 @@ class Setup(NamedTuple):
     """The preset of ID registers and the PCI devices, as the command line takes them.
 
     ``also`` names presets with which the image passes as well, with another text perhaps.
+    ``core_stream`` puts the core behind the SMMU.
     """
 
     ids: str = "qemu"
     devices: tuple[str, ...] = (TESTDEV,)
     also: tuple[str, ...] = ()
+    core_stream: int | None = None
 
     def machine(self) -> Machine:
         """Such a machine."""
-        return Machine.virt(devices=self.devices, smmu_ids=PRESETS[self.ids])
+        return Machine.virt(
+            devices=self.devices, smmu_ids=PRESETS[self.ids], core_stream=self.core_stream
+        )
 
 
 QEMUS = Setup()
@@ -35,6 +39,7 @@ ARMS = ("fvp", "mmu-600", "mmu-700")
 
 SETUPS = {
     "ats": Setup("full", (ENGINE,), ARMS),
+    "core_stream": Setup(also=("full", *ARMS), core_stream=0x20),
     "el2_streams": Setup("full", (TESTDEV,), ARMS),
     "httu": Setup("full", (ENGINE,), ARMS),
     "msi": Setup("full", (TESTDEV,), ARMS),
