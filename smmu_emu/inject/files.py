@@ -19,6 +19,7 @@ What is wrong is told in one line with file, table and key.
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Callable
 from dataclasses import fields
@@ -77,6 +78,36 @@ def plan_of(table: dict[str, Any], name: str = "plan") -> Plan:
         return Plan(tuple(faults), tuple(allow), seed, title)
     except PlanError as error:
         raise PlanError(f"{name}: {error}") from None
+
+
+def plan_text(plan: Plan) -> str:
+    """A plan as the text of a file."""
+    plain = plan.as_dict()
+    lines = [f"{key} = {_written(value)}" for key, value in plain.items() if not _is_list(value)]
+    for key in ("fault", "allow"):
+        for table in plain[key]:
+            lines += ["", f"[[{key}]]"]
+            lines += [f"{name} = {_written(value)}" for name, value in table.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list)
+
+
+def _written(value: Any) -> str:
+    """A value as TOML writes it; addresses in hexadecimal."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return f"{value:#x}" if value > 0xFFFF else str(value)
+    if isinstance(value, str):
+        return json.dumps(value)
+    if isinstance(value, list):
+        return "[" + ", ".join(_written(one) for one in value) + "]"
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{key} = {_written(one)}" for key, one in value.items()) + " }"
+    return repr(value)
 
 
 def _fault(table: dict[str, Any], where: str) -> Injection:

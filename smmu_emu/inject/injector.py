@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from smmu_emu.machine import Machine
     from smmu_emu.smmuv3.device import Smmuv3
     from smmu_emu.trace.symbols import SymbolTable
+    from smmu_emu.trace.tracer import Tracer
     from smmu_emu.transaction import Transaction
 
 Listener = Callable[[Firing], None]
@@ -182,6 +183,16 @@ class Injector:
             self.firings.append(firing)
         for listener in self.listeners:
             listener(firing)
+
+    def trace_to(self, tracer: Tracer) -> None:
+        """Tell a tracer of every firing, as an event of kind "injected"."""
+        from smmu_emu.trace.events import Injected
+
+        def listener(firing: Firing) -> None:
+            unit, text = self.smmu.name, str(firing)
+            tracer.add(Injected(0, 0, unit, 0, firing.name, firing.site, firing.effect, text))
+
+        self.listeners.append(listener)
 
     def has_fired(self, name: str) -> bool:
         """Whether the fault with this name has struck.

@@ -84,6 +84,13 @@ class Isolation:
         self._places.clear()
         self._known.clear()
 
+    def begin(self) -> None:
+        """Forget what was found, and what was declared by hand."""
+        self.breaches.clear()
+        self.landings = 0
+        self._expected.clear()
+        self.mappings.forget()
+
     def watch(self, port: MemoryPort, who: str) -> None:
         """Judge what moves through a port that is not of the machine's own, too."""
         if id(port) in self._known:

@@ -92,6 +92,7 @@ class Mappings:
     def forget(self) -> None:
         """Take back what was declared by hand."""
         self.allowed.clear()
+        self.declared = self._driver is not None
 
     def listen_to(self, driver: Any) -> None:
         """Take the reference driver's word: what it maps from now on, and its streams."""

@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 EMULATOR, WRITER = ROOT / "smmu_emu", ROOT / "pgtable"
 HEAVY = ("unicorn", "capstone", "elftools", "fdt", "numpy", "click")
-MEETING_ROOMS = ("driver", "cli", "report", "pytest_plugin.py")
+MEETING_ROOMS = ("driver", "cli", "report", "testing", "pytest_plugin.py")
 """Where the writer of tables and the walker may meet."""
 
 
