@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from smmu_emu.cpu.aarch64 import Aarch64Core
     from smmu_emu.cpu.client import Client
     from smmu_emu.smmuv3.clients import Changes
+    from smmu_emu.smmuv3.policy import Adversary
     from smmu_emu.snapshot import Snapshot
 
 EXIT_STATUS = {
@@ -95,6 +96,7 @@ class Machine:
         self._core_port = self._check_core_stream(core_stream, core_substream)
         self._core_substream = core_substream
         self._changes: Changes | None = None
+        self.adversary: Adversary | None = None
         self._running = False
         self._started = False
         self._level = 1
@@ -113,6 +115,7 @@ class Machine:
         pmcg: bool = False,
         core_stream: int | None = None,
         core_substream: int | None = None,
+        policy: str | Iterable[str] | None = None,
         command_line: str = "",
         console: Callable[[bytes], None] | None = None,
     ) -> Machine:
@@ -123,7 +126,8 @@ class Machine:
         takes output while it is made; ``command_line`` is what semihosting gives the guest.
 
         ``pmcg`` gives the SMMU a counter group, which QEMU's has not. ``core_stream`` puts the core
-        behind the SMMU, under that StreamID (and SubstreamID ``core_substream``).
+        behind the SMMU, under that StreamID (and SubstreamID ``core_substream``). ``policy`` names
+        what the SMMU makes of its freedoms, as in "evict,prefetch,seed=3": docs/policies.md.
 
         Raises: ConfigurationError for what cannot be built; an unknown ``cpu_model`` is found out
         when the core is made.
@@ -142,7 +146,7 @@ class Machine:
                 pmcg=pmcg,
             )
 
-        return cls(
+        machine = cls(
             make,
             cpu_model=cpu_model,
             core_stream=core_stream,
@@ -150,6 +154,9 @@ class Machine:
             command_line=command_line,
             console=console,
         )
+        if policy is not None:
+            machine.use_policy(policy)
+        return machine
 
     # -- parts
 
@@ -221,6 +228,21 @@ class Machine:
         built += [transport.device.dma for transport in self.board.virtio]
         built += [] if self._core_port is None else [self._core_port]
         return built + list(self._dma.values())
+
+    def use_policy(self, policy: str | Iterable[str]) -> None:
+        """Let the SMMU make other use of its freedoms from now on; without names, of none.
+
+        Raises: ConfigurationError for what is not known, or without an SMMU.
+        """
+        from smmu_emu.smmuv3.policy import Adversary, Choice
+
+        choice = Choice.parse(policy)
+        smmu = self.smmu
+        if self.adversary is not None:
+            self.adversary.remove()
+            self.adversary = None
+        if choice.names:
+            self.adversary = Adversary(smmu, choice)
 
     # -- what runs
 
