@@ -33,8 +33,8 @@ from smmu_emu.smmuv3.ids import IdRegisters
 if TYPE_CHECKING:
     from smmu_emu.cpu.aarch64 import Aarch64Core
     from smmu_emu.cpu.client import Client
+    from smmu_emu.policy import Adversary
     from smmu_emu.smmuv3.clients import Changes
-    from smmu_emu.smmuv3.policy import Adversary
     from smmu_emu.snapshot import Snapshot
 
 EXIT_STATUS = {
@@ -234,7 +234,7 @@ class Machine:
 
         Raises: ConfigurationError for what is not known, or without an SMMU.
         """
-        from smmu_emu.smmuv3.policy import Adversary, Choice
+        from smmu_emu.policy import Adversary, Choice
 
         choice = Choice.parse(policy)
         smmu = self.smmu

@@ -49,7 +49,7 @@ _REASONS = {
 class Stages:
     """Makes TLB entries by walking tables; ``walks`` counts the walks of both stages.
 
-    Whoever walks in another way (`smmu_emu.smmuv3.policy`) stands before ``walk``.
+    Whoever walks in another way (`smmu_emu.policy`) stands before ``walk``.
     """
 
     def __init__(self, ids: IdRegisters, tlb: Tlb, port: MemoryPort) -> None:

@@ -13,10 +13,10 @@ from collections.abc import Callable
 from random import Random
 from typing import Any, NamedTuple
 
+from smmu_emu.policy.base import Policy
+from smmu_emu.policy.sizes import Walk
 from smmu_emu.smmuv3.context import Stage1, Stage2
 from smmu_emu.smmuv3.device import Smmuv3
-from smmu_emu.smmuv3.policy.base import Policy
-from smmu_emu.smmuv3.policy.sizes import Walk
 from smmu_emu.smmuv3.stages import NestedFetch
 from smmu_emu.tlb import Space, TablePointer
 from smmu_emu.transaction import Transaction

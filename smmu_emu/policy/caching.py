@@ -12,10 +12,10 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
+from smmu_emu.policy.base import Policy
 from smmu_emu.smmuv3.config import Translator
 from smmu_emu.smmuv3.context import Stream
 from smmu_emu.smmuv3.device import Smmuv3
-from smmu_emu.smmuv3.policy.base import Policy
 from smmu_emu.smmuv3.spec.cd import CD
 from smmu_emu.smmuv3.spec.event import EventCode
 from smmu_emu.tlb import Entry, Space, Tlb

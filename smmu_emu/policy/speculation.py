@@ -14,9 +14,9 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
+from smmu_emu.policy.base import Effect, Policy
 from smmu_emu.smmuv3.context import Context
 from smmu_emu.smmuv3.device import Smmuv3
-from smmu_emu.smmuv3.policy.base import Effect, Policy
 from smmu_emu.smmuv3.translate import untagged
 from smmu_emu.transaction import Fault, Transaction
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from smmu_emu.smmuv3.policy.base import Policy
+from smmu_emu.policy.base import Policy
 from smmu_emu.tlb import Entry, Space
 from smmu_emu.walk.long_descriptor import AF, DBM, Fetch, Leaf, Root, WalkFault
 

@@ -9,15 +9,15 @@ from typing import Any
 
 from smmu_emu.errors import ConfigurationError
 from smmu_emu.interpose import Interposition, Layer, Wrap, interpose
+from smmu_emu.policy.base import Policy
+from smmu_emu.policy.caching import BadConfig, Evict, Forget, Keep
+from smmu_emu.policy.choice import NAMES, Choice
+from smmu_emu.policy.delays import LateAcknowledges, LateCommands, LateEffects
+from smmu_emu.policy.flight import LateDma
+from smmu_emu.policy.pointers import TablePointers
+from smmu_emu.policy.sizes import Merge, Split
+from smmu_emu.policy.speculation import Prefetch
 from smmu_emu.smmuv3.device import Smmuv3
-from smmu_emu.smmuv3.policy.base import Policy
-from smmu_emu.smmuv3.policy.caching import BadConfig, Evict, Forget, Keep
-from smmu_emu.smmuv3.policy.choice import NAMES, Choice
-from smmu_emu.smmuv3.policy.delays import LateAcknowledges, LateCommands, LateEffects
-from smmu_emu.smmuv3.policy.flight import LateDma
-from smmu_emu.smmuv3.policy.pointers import TablePointers
-from smmu_emu.smmuv3.policy.sizes import Merge, Split
-from smmu_emu.smmuv3.policy.speculation import Prefetch
 
 _NEAREST_FIRST: tuple[type[Policy], ...] = (
     TablePointers,  # sees what a walk reads for itself, before others read more

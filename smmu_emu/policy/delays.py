@@ -12,8 +12,8 @@ from collections.abc import Callable
 from random import Random
 
 from smmu_emu.clock import Appointment
+from smmu_emu.policy.base import Effect, Policy
 from smmu_emu.smmuv3.device import Smmuv3
-from smmu_emu.smmuv3.policy.base import Effect, Policy
 
 
 class LateCommands(Policy):

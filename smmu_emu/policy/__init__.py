@@ -11,7 +11,7 @@ Modules: `caching` (what is kept), `pointers` (walk caches), `sizes` (of entries
 cached, interrupts and messages keep their order, whatever the policy.
 """
 
-from smmu_emu.smmuv3.policy.adversary import POLICIES, Adversary
-from smmu_emu.smmuv3.policy.choice import Choice
+from smmu_emu.policy.adversary import POLICIES, Adversary
+from smmu_emu.policy.choice import Choice
 
 __all__ = ["POLICIES", "Adversary", "Choice"]

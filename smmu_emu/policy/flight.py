@@ -12,9 +12,9 @@ from collections.abc import Callable
 from random import Random
 
 from smmu_emu.clock import Appointment
+from smmu_emu.policy.base import Effect, Policy
 from smmu_emu.smmuv3.context import Context, Tag
 from smmu_emu.smmuv3.device import Smmuv3
-from smmu_emu.smmuv3.policy.base import Effect, Policy
 from smmu_emu.smmuv3.stall import WITHOUT_TAG, Answer
 from smmu_emu.smmuv3.translate import untagged
 from smmu_emu.tlb import InvalidateScope
