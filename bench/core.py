@@ -12,10 +12,13 @@ from smmu_emu.machine import RunResult
 AT = 0x4020_0000
 VECTORS = 0x800
 UART = 0x0900_0000
+PAGES = 0x4400_0000
+STREAM = 0x20
 
 # One register each: x0 counts down, x1 and x2 are at hand.
 SUBS_X0_X0_1 = 0xF100_0400
 LDR_X1_X2 = 0xF940_0041
+ADD_X2_X2_4096 = 0x9140_0442
 LDR_W1_X2_FR = 0xB940_1841
 STR_W1_X2_DR = 0xB900_0041
 SVC, ERET, HVC, NOP = 0xD400_0001, 0xD69F_03E0, 0xD400_0002, 0xD503_201F
@@ -41,9 +44,11 @@ def _image(setup: list[int], body: list[int], rounds: int) -> bytes:
     return code.ljust(VECTORS + 0x200, b"\0") + ERET.to_bytes(4, "little")
 
 
-def _seconds(setup: list[int], body: list[int], rounds: int) -> tuple[float, RunResult]:
+def _seconds(
+    setup: list[int], body: list[int], rounds: int, core_stream: int | None = None
+) -> tuple[float, RunResult]:
     """Seconds of the loop alone, in a machine that has run it before."""
-    with Machine.virt() as machine:
+    with Machine.virt(core_stream=core_stream) as machine:
         machine.load(_image(setup, body, rounds), load_address=AT)
         results = []
 
@@ -74,3 +79,14 @@ def rows() -> Iterator[Row]:
     setup = [*_mov(2, AT + VECTORS), MSR_VBAR_X2, ISB]
     seconds, _ = _seconds(setup, [SVC], 50_000)
     yield Row("exception entry and return", 1e6 * seconds / 50_000, "us")
+    yield from _rows_behind_the_smmu()
+
+
+def _rows_behind_the_smmu() -> Iterator[Row]:
+    """The same loops on a core whose accesses the SMMU translates, and what a new page costs."""
+    seconds, result = _seconds([], [NOP] * 6, 8_000_000, STREAM)
+    yield Row("behind the SMMU: a loop of 8", result.instructions / seconds / 1e6, "M/s")
+    seconds, _ = _seconds(_mov(2, AT), [LDR_X1_X2], 10_000_000, STREAM)
+    yield Row("behind the SMMU: loads, a loop of 3", 10_000_000 / seconds / 1e6, "M/s")
+    seconds, _ = _seconds(_mov(2, PAGES), [LDR_X1_X2, ADD_X2_X2_4096], 20_000, STREAM)
+    yield Row("behind the SMMU: first access to a page", 1e6 * seconds / 20_000, "us")
