@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Debian's kernel, unmodified: its own drivers, with its disk behind the SMMU.
+"""Debian's kernels, unmodified: their own drivers, with all DMA behind the SMMU, in both bindings.
 
-The kernel is booted once, in one test: what is checked goes on where the check before it left the
-guest, and the last one powers it off. SMMU_EMU_LINUX names the folder that `tests.linux.build`
-filled.
+One disk is a platform device (``iommus``), another a PCI function (``iommu-map``, messages through
+``msi-map``), beside a network card and a console on PCI. Each kernel is booted once, in one test:
+what is checked goes on where the check before it left the guest, and the last one powers it off.
+SMMU_EMU_LINUX names the folders that `tests.linux.build` filled, with a colon between them.
 """
 
 from __future__ import annotations
@@ -18,36 +19,41 @@ import pytest
 from smmu_emu.cpu.exit import ExitKind
 from smmu_emu.devices.virtio.disk import Disk
 from smmu_emu.machine import Machine
+from smmu_emu.port import DmaPort
 from smmu_emu.smmuv3.spec.command import Opcode
+from smmu_emu.transaction import Transaction
 
-FOLDER = Path(os.environ.get("SMMU_EMU_LINUX", Path.home() / ".cache" / "smmu-emu" / "linux"))
-KERNEL, INITRD = FOLDER / "vmlinuz", FOLDER / "initrd.cpio"
+USUAL = Path.home() / ".cache" / "smmu-emu" / "linux"
+FOLDERS = [Path(name) for name in os.environ.get("SMMU_EMU_LINUX", str(USUAL)).split(os.pathsep)]
 
 STREAM = 0xFF00
+PCI_DISK, CARD, CONSOLE = (
+    f"virtio-{name}" for name in ("blk-pci@00:01.0", "net-pci@00:02.0", "console-pci@00:03.0")
+)
+PCI_STREAM = 0x08
+MESSAGES = 0x0802_0040
 DISK_SIZE = 1 << 20
 PROMPT = b"/ # "
 ENOUGH_TO_BOOT, ENOUGH = 3_000_000_000, 400_000_000
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        not (KERNEL.exists() and INITRD.exists()),
-        reason=f"no kernel in {FOLDER}: python -m tests.linux.build {FOLDER}",
-    ),
-]
+pytestmark = pytest.mark.slow
 
 
 class Guest:
     """A kernel at its shell. Each run ends with the character that was waited for."""
 
-    def __init__(self, disk: Path) -> None:
-        self.disk = disk
+    def __init__(self, folder: Path, disk: Path, pci_disk: Path) -> None:
+        self.disk, self.pci_disk = disk, pci_disk
         self.machine = Machine.virt(
-            ram=256 << 20, devices=(), disks=[Disk(disk)], console=self._hear
+            ram=256 << 20,
+            devices=("virtio-net-pci@00:02.0,backend=peer", "virtio-console-pci@00:03.0"),
+            disks=[Disk(disk), Disk(pci_disk, bus="pci")],
+            console=self._hear,
         )
         self._awaited = b""
         self._start = 0
-        self.machine.load(KERNEL, initrd=INITRD)
+        self.platform = self.pci = ""
+        self.machine.load(folder / "vmlinuz", initrd=folder / "initrd.cpio")
         self.wait_for(PROMPT, 0, ENOUGH_TO_BOOT)
         self.boot_instructions = self.machine.core.instructions
 
@@ -64,6 +70,10 @@ class Guest:
             assert result.kind is ExitKind.DEVICE, f"no {text!r}; {result}: {self._tail(-2000)}"
         self._awaited = b""
         return self._tail(start)
+
+    def port(self, stream_id: int) -> DmaPort:
+        """The way into memory of the device with this stream."""
+        return next(port for port in self.machine.dma_ports if port.stream_id == stream_id)
 
     def _tail(self, start: int) -> str:
         return bytes(self.machine.output[start:]).decode(errors="replace").replace("\r", "")
@@ -90,24 +100,83 @@ def driver_of_the_kernel_probes_the_smmu(guest: Guest) -> None:
 
 
 def boot_stays_within_its_budget(guest: Guest) -> None:
-    """Some 0.9 G instructions for Debian's 6.1."""
-    assert 100_000_000 < guest.boot_instructions < 2_000_000_000
+    """Some 0.9 G instructions for Debian's 6.1, 1.7 for 6.12."""
+    assert 100_000_000 < guest.boot_instructions < 2_500_000_000
 
 
-def disk_is_in_an_iommu_group_and_translated(guest: Guest) -> None:
-    assert "a000000.virtio_mmio" in guest.sh("ls /sys/kernel/iommu_groups/0/devices")
-    assert guest.sh("cat /sys/kernel/iommu_groups/0/type").startswith("DMA")
+def find_the_disks(guest: Guest) -> None:
+    """Which of vda and vdb is which depends on the kernel."""
+    platform = "virtio_mmio" in guest.sh("realpath /sys/block/vda")
+    guest.platform, guest.pci = ("/dev/vda", "/dev/vdb")[:: 1 if platform else -1]
+    assert "virtio_mmio" in guest.sh(f"realpath /sys/block/{guest.platform[5:]}")
+    assert "0000:00:01.0" in guest.sh(f"realpath /sys/block/{guest.pci[5:]}")
 
 
-def checksum_of_the_disk_is_right_through_the_smmu(guest: Guest) -> None:
+def every_master_is_in_an_iommu_group_and_translated(guest: Guest) -> None:
+    listed = guest.sh("ls /sys/kernel/iommu_groups/*/devices")
+    for master in ("a000000.virtio_mmio", "0000:00:01.0", "0000:00:02.0", "0000:00:03.0"):
+        assert master in listed
+    kinds = guest.sh("cat /sys/kernel/iommu_groups/*/type").split()
+    assert len(kinds) == 4
+    assert all(kind.startswith("DMA") for kind in kinds)
+
+
+def checksum_of_the_platform_disk_is_right_through_the_smmu(guest: Guest) -> None:
+    _checksum(guest, guest.platform, STREAM)
+
+
+def checksum_of_the_pci_disk_is_right_through_the_smmu(guest: Guest) -> None:
+    _checksum(guest, guest.pci, PCI_STREAM)
+
+
+def _checksum(guest: Guest, disk: str, stream_id: int) -> None:
     smmu = guest.machine.smmu
-    before = smmu.path.hits + smmu.path.misses
-    printed = guest.sh("dd if=/dev/vda bs=64k 2>/dev/null | md5sum")
+    port = guest.port(stream_id)
+    before, transactions = smmu.path.hits + smmu.path.misses, port.transactions
+    printed = guest.sh(f"dd if={disk} bs=64k 2>/dev/null | md5sum")
     assert printed.split()[0] == hashlib.md5(_pattern(DISK_SIZE)).hexdigest()
     assert smmu.path.hits + smmu.path.misses - before >= DISK_SIZE // 4096
-    port = guest.machine.devices["virtio-blk0"].dma
-    assert port.stream_id == STREAM
+    assert port.transactions - transactions >= DISK_SIZE // 4096
     assert port.last_fault is None
+
+
+def messages_of_the_pci_disk_are_translated_and_arrive(guest: Guest) -> None:
+    """The kernel maps the GICv2m's page for the function, somewhere else than it lies."""
+    function = guest.machine.devices[PCI_DISK]
+    iova, number = function.msix.message(1)
+    assert iova & ~0xFFF != MESSAGES & ~0xFFF
+    where = guest.machine.smmu.translate(Transaction(PCI_STREAM, iova, True, False, False, None))
+    assert where.pa == MESSAGES
+    assert 80 <= number < 144
+    taken = guest.machine.devices["v2m"].messages
+    before = _interrupts(guest, "req.0")
+    guest.sh("echo 3 > /proc/sys/vm/drop_caches")
+    guest.sh(f"dd if={guest.pci} of=/dev/null bs=4k count=8 2>/dev/null")
+    came = _interrupts(guest, "req.0") - before
+    assert came >= 1
+    assert guest.machine.devices["v2m"].messages - taken >= came
+
+
+def _interrupts(guest: Guest, name: str) -> int:
+    """How many the kernel counted of those whose name ends so."""
+    lines = guest.sh("cat /proc/interrupts").splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.endswith(name))
+
+
+def frames_go_out_and_come_in_through_the_smmu(guest: Guest) -> None:
+    guest.sh("ifconfig eth0 10.0.2.15 up")
+    assert "2 packets received" in guest.sh("ping -c 2 10.0.2.2")
+    card = guest.machine.devices[CARD]
+    assert card.device.received >= 3
+    assert card.dma.last_fault is None
+
+
+def console_on_pci_prints_and_hears(guest: Guest) -> None:
+    console = guest.machine.devices[CONSOLE].device
+    guest.sh("stty raw -echo < /dev/hvc0; echo hello hvc > /dev/hvc0")
+    assert b"hello hvc" in console.output
+    console.feed(b"typed\n")
+    assert guest.sh("head -n 1 < /dev/hvc0") == "typed\n"
 
 
 def unmapping_invalidates_by_address(guest: Guest) -> None:
@@ -115,23 +184,25 @@ def unmapping_invalidates_by_address(guest: Guest) -> None:
 
 
 def what_the_guest_writes_reaches_the_file_and_is_read_back(guest: Guest) -> None:
-    before = guest.disk.read_bytes()
-    moved = before[512 << 10 :][: 256 << 10]
-    guest.sh("dd if=/dev/vda of=/dev/vda bs=4k skip=128 seek=16 count=64 conv=fsync 2>/dev/null")
-    guest.sh("echo smmu | dd of=/dev/vda bs=512 seek=8 conv=fsync 2>/dev/null")
-    content = guest.disk.read_bytes()
-    assert content[64 << 10 :][: 256 << 10] == moved
-    assert content[4096:][:5] == b"smmu\n"
-    assert len(content) == DISK_SIZE
-    guest.sh("echo 3 > /proc/sys/vm/drop_caches")
-    printed = guest.sh("dd if=/dev/vda bs=64k 2>/dev/null | md5sum")
-    assert printed.split()[0] == hashlib.md5(content).hexdigest()
-    assert content[:4096] == before[:4096]
+    for disk, file in ((guest.platform, guest.disk), (guest.pci, guest.pci_disk)):
+        before = file.read_bytes()
+        moved = before[512 << 10 :][: 256 << 10]
+        copy = f"dd if={disk} of={disk} bs=4k skip=128 seek=16 count=64 conv=fsync 2>/dev/null"
+        guest.sh(f"{copy}; echo smmu | dd of={disk} bs=512 seek=8 conv=fsync 2>/dev/null")
+        content = file.read_bytes()
+        assert content[64 << 10 :][: 256 << 10] == moved
+        assert content[4096:][:5] == b"smmu\n"
+        assert len(content) == DISK_SIZE
+        assert content[:4096] == before[:4096]
+        guest.sh("echo 3 > /proc/sys/vm/drop_caches")
+        printed = guest.sh(f"dd if={disk} bs=64k 2>/dev/null | md5sum")
+        assert printed.split()[0] == hashlib.md5(content).hexdigest()
 
 
 def kernel_tells_of_dma_to_an_unmapped_address(guest: Guest) -> None:
-    """F_TRANSLATION comes by interrupt."""
+    """F_TRANSLATION comes by interrupt, of a platform device and of a PCI function."""
     _stray(guest, STREAM, 0xDEAD_D000, 0x10)
+    _stray(guest, PCI_STREAM, 0xBAD_D000, 0x10)
 
 
 def kernel_tells_of_dma_of_an_unknown_stream(guest: Guest) -> None:
@@ -161,8 +232,20 @@ def stream_without_driver_is_aborted_and_nobody_hears_of_it(guest: Guest) -> Non
 
 def disk_still_works_after_bad_dma(guest: Guest) -> None:
     guest.sh("echo 3 > /proc/sys/vm/drop_caches")
-    printed = guest.sh("dd if=/dev/vda bs=4k count=16 2>/dev/null | md5sum")
+    printed = guest.sh(f"dd if={guest.platform} bs=4k count=16 2>/dev/null | md5sum")
     assert printed.split()[0] == hashlib.md5(guest.disk.read_bytes()[: 16 * 4096]).hexdigest()
+
+
+def disk_that_vanishes_is_an_error_of_the_guests(guest: Guest) -> None:
+    """The file is cut short under the guest, and comes back."""
+    content = guest.pci_disk.read_bytes()
+    os.truncate(guest.pci_disk, 0)
+    guest.sh("echo 3 > /proc/sys/vm/drop_caches")
+    assert "Input/output error" in guest.sh(f"dd if={guest.pci} bs=4k count=1 of=/dev/null 2>&1")
+    assert f"I/O error, dev {guest.pci[5:]}, sector 0" in guest.sh("dmesg | tail -n 20")
+    guest.pci_disk.write_bytes(content)
+    printed = guest.sh(f"dd if={guest.pci} bs=4k count=16 2>/dev/null | md5sum")
+    assert printed.split()[0] == hashlib.md5(content[: 16 * 4096]).hexdigest()
 
 
 def nothing_unmodelled_was_touched(guest: Guest) -> None:
@@ -178,23 +261,33 @@ def poweroff_ends_the_run_with_status_0(guest: Guest) -> None:
 CHECKS = (
     driver_of_the_kernel_probes_the_smmu,
     boot_stays_within_its_budget,
-    disk_is_in_an_iommu_group_and_translated,
-    checksum_of_the_disk_is_right_through_the_smmu,
+    find_the_disks,
+    every_master_is_in_an_iommu_group_and_translated,
+    checksum_of_the_platform_disk_is_right_through_the_smmu,
+    checksum_of_the_pci_disk_is_right_through_the_smmu,
+    messages_of_the_pci_disk_are_translated_and_arrive,
+    frames_go_out_and_come_in_through_the_smmu,
+    console_on_pci_prints_and_hears,
     unmapping_invalidates_by_address,
     what_the_guest_writes_reaches_the_file_and_is_read_back,
     kernel_tells_of_dma_to_an_unmapped_address,
     kernel_tells_of_dma_of_an_unknown_stream,
     stream_without_driver_is_aborted_and_nobody_hears_of_it,
     disk_still_works_after_bad_dma,
+    disk_that_vanishes_is_an_error_of_the_guests,
     nothing_unmodelled_was_touched,
     poweroff_ends_the_run_with_status_0,
 )
 
 
-def test_debians_kernel_drives_the_smmu(tmp_path: Path) -> None:
-    disk = tmp_path / "disk.img"
-    disk.write_bytes(_pattern(DISK_SIZE))
-    guest = Guest(disk)
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_debians_kernel_drives_the_smmu(folder: Path, tmp_path: Path) -> None:
+    if not (folder / "vmlinuz").exists() or not (folder / "initrd.cpio").exists():
+        pytest.skip(f"no kernel in {folder}: python -m tests.linux.build {folder}")
+    disks = tmp_path / "disk.img", tmp_path / "pci.img"
+    for disk in disks:
+        disk.write_bytes(_pattern(DISK_SIZE))
+    guest = Guest(folder, *disks)
     for check in CHECKS:
         check(guest)
     guest.machine.close()
