@@ -20,7 +20,14 @@ import click
 
 from smmu_emu.errors import EmulatorError
 
-_COMMANDS = {"run": "run", "linux": "linux", "demo": "demo", "qtest": "qtest", "tables": "tables"}
+_COMMANDS = {
+    "run": "run",
+    "linux": "linux",
+    "demo": "demo",
+    "qtest": "qtest",
+    "tables": "tables",
+    "policies": "policies",
+}
 EMULATOR_ERROR = 123
 INTERRUPTED = 130
 

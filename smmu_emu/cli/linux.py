@@ -11,6 +11,7 @@ import click
 
 from smmu_emu.cli.inject_options import inject_options, injected
 from smmu_emu.cli.parameters import FILE, NUMBER
+from smmu_emu.cli.policy_options import policy_option
 
 if TYPE_CHECKING:
     from smmu_emu.cli.terminal import Keyboard, Script
@@ -80,6 +81,7 @@ class DiskParameter(click.ParamType["tuple[Path, str, str]"]):
 @click.option("--json", "json_path", type=FILE, help="Write the report there.")
 @click.option("--report/--no-report", default=True, help="Print the report at the end.")
 @inject_options
+@policy_option
 def command(**options: Any) -> None:
     """Boot a Linux kernel on the emulated board."""
     sys.exit(boot(**options))
@@ -102,6 +104,7 @@ def boot(
     json_path: Path | None,
     report: bool,
     plans: tuple[Path, ...] = (),
+    policy: str | None = None,
 ) -> int:
     """Boot, let somebody type, and report; the exit status."""
     from smmu_emu.cli.run import claim, tell
@@ -114,7 +117,12 @@ def boot(
     if ids not in PRESETS:
         raise ConfigurationError(f"no ID registers {ids!r}; there are {', '.join(PRESETS)}")
     with Machine.virt(
-        ram=ram, devices=devices, cpu_model=cpu, smmu_ids=PRESETS[ids], disks=_open(disks)
+        ram=ram,
+        devices=devices,
+        cpu_model=cpu,
+        smmu_ids=PRESETS[ids],
+        disks=_open(disks),
+        policy=policy,
     ) as machine:
         image = machine.load(kernel, initrd=initrd, append=append, dtb=dtb)
         if image.kind != "linux":

@@ -19,6 +19,7 @@ from smmu_emu.cli import INTERRUPTED
 from smmu_emu.cli.core_options import core_options
 from smmu_emu.cli.inject_options import inject_options, injected
 from smmu_emu.cli.parameters import FILE, FILE_AT, NUMBER
+from smmu_emu.cli.policy_options import check_policy_options, policy_options, sweep_image
 
 if TYPE_CHECKING:
     from smmu_emu.machine import Machine, RunResult
@@ -29,6 +30,7 @@ The exit status is the firmware's own (semihosting SYS_EXIT), or 0 for a PSCI po
 
 \b
 The emulator's own statuses:
+    1  --policy-sweep found a difference
     2  wrong usage
   121  DMA landed where the plans of --inject do not allow it
   122  a fault of --inject never fired, so the run shows nothing
@@ -82,10 +84,12 @@ Numbers are decimal or 0x...; K, M and G after them are powers of 1024.
 @click.option("--gdb", metavar="PORT|PATH", help="Let GDB attach at a TCP port or a Unix socket.")
 @click.option("--gdb-wait", is_flag=True, help="Execute nothing before GDB has attached.")
 @inject_options
+@policy_options
 def command(**options: Any) -> None:
     """Run IMAGE (an AArch64 ELF or a raw binary) on the emulated board."""
     if options["gdb_wait"] and options["gdb"] is None:
         raise click.UsageError("--gdb-wait needs --gdb PORT or --gdb PATH")
+    check_policy_options(options)
     sys.exit(run_image(**options))
 
 
@@ -109,6 +113,8 @@ def run_image(
     gdb: str | None = None,
     gdb_wait: bool = False,
     plans: tuple[Path, ...] = (),
+    policy: str | None = None,
+    policy_sweep: int | None = None,
 ) -> int:
     """Run an image and report; the exit status."""
     from smmu_emu.errors import ConfigurationError
@@ -125,6 +131,7 @@ def run_image(
         core_stream=core_stream,
         core_substream=core_substream,
         smmu_ids=PRESETS[ids],
+        policy=policy,
         command_line=f"{image.name} {append}".rstrip(),
         console=print_bytes,
     ) as machine:
@@ -134,6 +141,8 @@ def run_image(
             return 0
         for address, path in blobs:
             machine.load_blob(address, path)
+        if policy_sweep is not None:
+            return sweep_image(machine, policy_sweep, max_instructions)
         if json_path is not None:
             claim(json_path, image)
         recorder = Recorder(machine)
