@@ -20,7 +20,8 @@ class Abort:
 
 @dataclass(frozen=True)
 class Poison:
-    """What lies there is damaged: reads abort until somebody has written other bytes there."""
+    """What lies there is lost: the doublewords hold garbage, and reads at this site abort until
+    somebody has written them anew."""
 
     kind: ClassVar[str] = "poison"
 

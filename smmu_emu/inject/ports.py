@@ -45,19 +45,24 @@ def install(injector: Injector) -> None:
         _before_dma(injector)
 
 
+_GARBAGE = b"\xba\xdb\xad\xba\xdb\xad\xba\xdb"
+"""What is in memory where data are poisoned, until somebody writes there."""
+
+
 class Reads:
-    """What stands before the reads of one port. Poisoned places stay so while they are as left."""
+    """What stands before the reads of one port. Poison lies on doublewords; writing one heals it."""
 
     def __init__(self, injector: Injector, site: str, describe: Describe) -> None:
         self.injector = injector
         self.site = site
         self.describe = describe
         self.poisoned: dict[int, bytes] = {}
+        """Addresses of doublewords, or parts of them, and the garbage that is there."""
 
     def read(self, do: Reader, address: int, size: int) -> bytes | None:
         """``do(address, size)``, as faults leave it."""
         data = do(address, size)
-        if self.poisoned and data is not None and self._is_poisoned(do, address, size):
+        if self.poisoned and data is not None and self._is_poisoned(address, size):
             data = None
         about = self.describe(address, data or b"")
         access = Access(self.site, address=address, data=data, **about)
@@ -68,19 +73,28 @@ class Reads:
     def _strike(self, one: Armed, access: Access, address: int) -> None:
         before, effect = access.data, one.fault.effect
         if isinstance(effect, Poison) and before is not None:
-            self.poisoned[address] = before
+            self._poison(address, len(before))
         if isinstance(effect, Abort | Poison):
             access.data = None
         elif before is not None:
             access.data = changed(effect, before, one.random)
         self.injector.tell(one, access, before, access.data)
 
-    def _is_poisoned(self, do: Reader, address: int, size: int) -> bool:
+    def _poison(self, address: int, size: int) -> None:
+        end = address + size
+        while address < end:
+            length = min(end - address, 8 - address % 8)
+            self.poisoned[address] = _GARBAGE[:length]
+            self.injector.machine.memory.write(address, _GARBAGE[:length])
+            address += length
+
+    def _is_poisoned(self, address: int, size: int) -> bool:
         hit = False
-        for start, content in list(self.poisoned.items()):
-            if do(start, len(content)) != content:
+        memory = self.injector.machine.memory
+        for start, garbage in list(self.poisoned.items()):
+            if memory.read(start, len(garbage)) != garbage:
                 del self.poisoned[start]
-            elif start < address + size and address < start + len(content):
+            elif start < address + size and address < start + len(garbage):
                 hit = True
         return hit
 
