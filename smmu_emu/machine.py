@@ -113,6 +113,7 @@ class Machine:
         smmu_ids: IdRegisters | None = None,
         disks: Iterable[Disk] = (),
         pmcg: bool = False,
+        gic: str = "v2",
         core_stream: int | None = None,
         core_substream: int | None = None,
         policy: str | Iterable[str] | None = None,
@@ -125,7 +126,8 @@ class Machine:
         "iommu-testdev@00:03.0"; each of ``disks`` is a virtio-blk behind the SMMU; ``console``
         takes output while it is made; ``command_line`` is what semihosting gives the guest.
 
-        ``pmcg`` gives the SMMU a counter group, which QEMU's has not. ``core_stream`` puts the core
+        ``gic`` is "v2", or "v3" with an ITS. ``pmcg`` gives the SMMU a counter group, which QEMU's
+        has not. ``core_stream`` puts the core
         behind the SMMU, under that StreamID (and SubstreamID ``core_substream``). ``policy`` names
         what the SMMU makes of its freedoms, as in "evict,prefetch,seed=3": docs/policies.md.
 
@@ -144,6 +146,7 @@ class Machine:
                 pci=devices,
                 disks=disks,
                 pmcg=pmcg,
+                gic=gic,
             )
 
         machine = cls(
@@ -199,7 +202,9 @@ class Machine:
     def devices(self) -> dict[str, Any]:
         """Every device by its name; PCI functions as "iommu-testdev@00:01.0"."""
         board = self.board
-        found: dict[str, Any] = {"gic": board.gic, "v2m": board.v2m}
+        found: dict[str, Any] = {"gic": board.gic}
+        if board.v2m is not None:
+            found["v2m"] = board.v2m
         found |= {"pl011": board.uart, "pl031": board.rtc, "pcie": board.pcie}
         if board.smmu is not None:
             found[board.smmu.name] = board.smmu
@@ -433,6 +438,8 @@ class Machine:
         core.physical_timer.sink = gic.ppi(PHYSICAL_TIMER_PPI)
         core.virtual_timer.sink = gic.ppi(VIRTUAL_TIMER_PPI)
         core.hypervisor_timer.sink = gic.ppi(HYPERVISOR_TIMER_PPI)
+        if self.board.gicv3 is not None:
+            core.system_device = self.board.gicv3.cpu
         gic.cpu.irq.sink = core.irq.set
         core.irq.set(gic.cpu.irq.level)
         gic.cpu.fiq.sink = core.fiq.set

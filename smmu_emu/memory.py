@@ -19,7 +19,7 @@ import mmap
 import sys
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from smmu_emu.errors import EmulatorError, MemoryMapError
 
@@ -48,6 +48,17 @@ class MmioDevice(Protocol):
     def read(self, offset: int, size: int) -> int | None: ...
 
     def write(self, offset: int, size: int, value: int) -> bool | None: ...
+
+
+class Doorbell(NamedTuple):
+    """Where messages are written that tell who sent them: from ``first`` to before ``end``.
+
+    ``ring(offset, data, device_id)`` is a write there, and answers as `PhysicalMemory.write`.
+    """
+
+    first: int
+    end: int
+    ring: Callable[[int, bytes | memoryview, int], bool]
 
 
 class Ram:
@@ -155,6 +166,8 @@ class PhysicalMemory:
 
         The core calls it for its own accesses, this class for everybody else's.
         """
+        self.doorbell: Doorbell | None = None
+        """Set before ports are made: those of masters with a DeviceID look for it."""
         self._map: list[Ram | Window] = []
         self._bases: list[int] = []
         self.read_u64: Callable[[int], int | None] = self._read_u64_anywhere

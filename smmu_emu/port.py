@@ -25,26 +25,47 @@ _LONG = 64 * PAGE
 class MemoryPort:
     """One named way of one device into physical memory.
 
-    Functions mean what they mean in `PhysicalMemory`: None and False are external aborts.
+    Functions mean what they mean in `PhysicalMemory`: None and False are external aborts. With a
+    ``device_id``, messages that it writes to memory's doorbell tell who sent them.
     """
 
-    __slots__ = ("interposed", "memory", "name", "read", "read_u64", "write", "write_u64")
+    __slots__ = (
+        "device_id",
+        "interposed",
+        "memory",
+        "name",
+        "read",
+        "read_u64",
+        "write",
+        "write_u64",
+    )
     wiring = ("memory", "name", "read", "read_u64", "write", "write_u64")
 
     interposed: dict[str, Any]
 
-    def __init__(self, name: str, memory: PhysicalMemory) -> None:
+    def __init__(self, name: str, memory: PhysicalMemory, device_id: int | None = None) -> None:
         self.name = name
         self.memory = memory
+        self.device_id = device_id
         self.read: Callable[[int, int], bytes | None] = memory.read
         self.write: Callable[[int, bytes | memoryview], bool] = memory.write
+        if device_id is not None and memory.doorbell is not None:
+            self.write = self._write_as_device
         self.read_u64: Callable[[int], int | None] = memory.read_u64
         self.write_u64: Callable[[int, int], bool] = memory.write_u64
 
     @property
     def is_plain(self) -> bool:
         """Whether nobody has replaced a function, so that memory may be moved in one go."""
-        return self.read == self.memory.read and self.write == self.memory.write
+        writers = self.memory.write, self._write_as_device
+        return self.read == self.memory.read and self.write in writers
+
+    def _write_as_device(self, pa: int, data: bytes | memoryview) -> bool:
+        """A write, which may be a message."""
+        doorbell, device_id = self.memory.doorbell, self.device_id
+        if doorbell is None or device_id is None or not doorbell.first <= pa < doorbell.end:
+            return self.memory.write(pa, data)
+        return doorbell.ring(pa - doorbell.first, data, device_id)
 
 
 class Translator(Protocol):
@@ -70,7 +91,8 @@ class DmaPort:
 
     ``transactions`` counts them; ``last_fault`` is the fault that ended the last transfer, or None.
     Without a translator (None) addresses are physical. `read` and `write` are those of a master
-    that cannot wait, as on PCIe; `start_read` and `start_write` may be stalled.
+    that cannot wait, as on PCIe; `start_read` and `start_write` may be stalled. The DeviceID of its
+    messages is its StreamID.
     """
 
     def __init__(
@@ -80,11 +102,15 @@ class DmaPort:
         stream_id: int,
         name: str = "dma",
     ) -> None:
-        self.memory = MemoryPort(name, memory)
+        self.memory = MemoryPort(name, memory, stream_id)
         self.translator = translator
         self.stream_id = stream_id
         self.transactions = 0
         self.last_fault: Fault | None = None
+
+    def renumber(self, stream_id: int) -> None:
+        """Be another master from now on."""
+        self.stream_id = self.memory.device_id = stream_id
 
     def reset(self) -> None:
         """Forget what was counted."""

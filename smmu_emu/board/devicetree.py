@@ -11,19 +11,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from smmu_emu.board import virt
+from smmu_emu.board import interrupts, virt
 from smmu_emu.devices.virtio.mmio import SLOT
 from smmu_emu.errors import ImageError
 
 if TYPE_CHECKING:
-    from smmu_emu.board.virt import Place, VirtBoard
+    from smmu_emu.board.interrupts import Place
+    from smmu_emu.board.virt import VirtBoard
 
-_CLOCK, _CPU, _GIC, _V2M, _SMMU = 0x8000, 0x8001, 0x8002, 0x8003, 0x8004
-"""Phandles, which are QEMU's too."""
+_CLOCK, _CPU, _GIC, _MSI, _SMMU = 0x8000, 0x8001, 0x8002, 0x8003, 0x8004
+"""Phandles, which are QEMU's too. _MSI is the GICv2m, or the ITS."""
 _SPI, _PPI = 0, 1
 _EDGE, _LEVEL = 1, 4
 _PPI_LEVEL = 0x104
-"""Level, and for core 0."""
+"""Level, and for core 0: of a GICv2."""
 _GIC_FRAME = 0x1_0000
 _UART_CLOCK = 24_000_000
 _BUSES = 0x100
@@ -61,15 +62,17 @@ def build(
             "compatible": "linux,dummy-virt",
         },
     )
+    v3 = board.gicv3 is not None
     _add_core(root, cpu_model, "smc" if el == 2 else "hvc")
+    _add_timer(root, _LEVEL if v3 else _PPI_LEVEL)
     _add_memory(root, board)
-    _add_gic(root)
+    _add_gicv3(root) if v3 else _add_gicv2(root)
     _add_uart(root)
     _add_rtc(root)
     if board.smmu is not None:
-        _add_smmu(root)
+        _add_smmu(root, _own_messages(board, interrupts.SMMU_DEVICE))
     if board.pmcg is not None:
-        _add_pmcg(root)
+        _add_pmcg(root, _own_messages(board, interrupts.PMCG_DEVICE))
     _add_pcie(root, board)
     for number, transport in enumerate(board.virtio):
         _add_virtio(root, board, number, transport.device.dma.stream_id)
@@ -126,7 +129,10 @@ def _add_core(root: Any, cpu_model: str, firmware_call: str) -> None:
     cpus = _add(root, "cpus", {"#size-cells": 0, "#address-cells": 1})
     core = {"phandle": _CPU, "reg": 0, "compatible": f"arm,{cpu_model}", "device_type": "cpu"}
     _add(cpus, "cpu@0", core)
-    timers = [word for ppi in (13, 14, 11, 10) for word in (_PPI, ppi, _PPI_LEVEL)]
+
+
+def _add_timer(root: Any, flags: int) -> None:
+    timers = [word for ppi in (13, 14, 11, 10) for word in (_PPI, ppi, flags)]
     _add(
         root,
         "timer",
@@ -144,12 +150,12 @@ def _add_memory(root: Any, board: VirtBoard) -> None:
         _add(root, f"memory@{ram.base:x}", {"reg": reg, "device_type": "memory"})
 
 
-def _add_gic(root: Any) -> None:
-    frames = [*_wide(virt.GIC_DISTRIBUTOR.base), *_wide(_GIC_FRAME)]
-    frames += [*_wide(virt.GIC_CPU.base), *_wide(_GIC_FRAME)]
+def _add_gicv2(root: Any) -> None:
+    frames = [*_wide(interrupts.GIC_DISTRIBUTOR.base), *_wide(_GIC_FRAME)]
+    frames += [*_wide(interrupts.GIC_CPU.base), *_wide(_GIC_FRAME)]
     controller = _add(
         root,
-        f"intc@{virt.GIC_DISTRIBUTOR.base:x}",
+        f"intc@{interrupts.GIC_DISTRIBUTOR.base:x}",
         {
             "phandle": _GIC,
             "reg": frames,
@@ -163,14 +169,51 @@ def _add_gic(root: Any) -> None:
     )
     _add(
         controller,
-        f"v2m@{virt.GIC_V2M.base:x}",
+        f"v2m@{interrupts.GIC_V2M.base:x}",
         {
-            "phandle": _V2M,
-            "reg": _reg(virt.GIC_V2M),
+            "phandle": _MSI,
+            "reg": _reg(interrupts.GIC_V2M),
             "msi-controller": None,
             "compatible": "arm,gic-v2m-frame",
         },
     )
+
+
+def _add_gicv3(root: Any) -> None:
+    """There is no maintenance interrupt, as the virtual interface is not there."""
+    controller = _add(
+        root,
+        f"intc@{interrupts.GICV3_DISTRIBUTOR.base:x}",
+        {
+            "phandle": _GIC,
+            "reg": [*_reg(interrupts.GICV3_DISTRIBUTOR), *_reg(interrupts.GICV3_REDISTRIBUTORS)],
+            "#redistributor-regions": 1,
+            "compatible": "arm,gic-v3",
+            "ranges": None,
+            "#size-cells": 2,
+            "#address-cells": 2,
+            "interrupt-controller": None,
+            "#interrupt-cells": 3,
+        },
+    )
+    _add(
+        controller,
+        f"its@{interrupts.GICV3_ITS.base:x}",
+        {
+            "phandle": _MSI,
+            "reg": _reg(interrupts.GICV3_ITS),
+            "#msi-cells": 1,
+            "msi-controller": None,
+            "compatible": "arm,gic-v3-its",
+        },
+    )
+
+
+def _own_messages(board: VirtBoard, device_id: int) -> dict[str, Value]:
+    """Where the SMMU, or its counter group, sends messages of its own, and who they are from."""
+    if board.gicv3 is None or board.smmu is None or not board.smmu.ids.features.MSI:
+        return {}
+    return {"msi-parent": [_MSI, device_id]}
 
 
 def _add_uart(root: Any) -> None:
@@ -212,7 +255,7 @@ def _add_rtc(root: Any) -> None:
     )
 
 
-def _add_smmu(root: Any) -> None:
+def _add_smmu(root: Any, messages: dict[str, Value]) -> None:
     names = ("eventq", "priq", "cmdq_sync", "gerror")
     _add(
         root,
@@ -225,11 +268,12 @@ def _add_smmu(root: Any) -> None:
             "interrupts": [word for name in names for word in (_SPI, virt.SMMU_SPIS[name], _EDGE)],
             "reg": _reg(virt.SMMU),
             "compatible": "arm,smmu-v3",
+            **messages,
         },
     )
 
 
-def _add_pmcg(root: Any) -> None:
+def _add_pmcg(root: Any, messages: dict[str, Value]) -> None:
     """Spec: Linux's binding arm,smmu-v3-pmcg, with one register window per page."""
     base, half = virt.PMCG.base, virt.PMCG.size // 2
     _add(
@@ -239,6 +283,7 @@ def _add_pmcg(root: Any) -> None:
             "interrupts": [_SPI, virt.PMCG_SPI, _EDGE],
             "reg": [word for page in (base, base + half) for word in (*_wide(page), *_wide(_PAGE))],
             "compatible": "arm,smmu-v3-pmcg",
+            **messages,
         },
     )
 
@@ -253,7 +298,7 @@ def _add_pcie(root: Any, board: VirtBoard) -> None:
     properties |= {
         "interrupt-map-mask": [_SLOTS << _SLOT_SHIFT, 0, 0, 7],
         "interrupt-map": _pins(),
-        "msi-map": [0, _V2M, 0, requesters],
+        "msi-map": [0, _MSI, 0, requesters],
         "#interrupt-cells": 1,
         "ranges": [
             *(0x0200_0000, *_wide(low.base), *_wide(low.base), *_wide(low.size)),

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from smmu_emu.board.catalogue import (
     MMIO,
@@ -28,10 +28,16 @@ from smmu_emu.board.catalogue import (
     split_virtio,
 )
 from smmu_emu.board.catalogue import VIRTIO as VIRTIO_KINDS
+from smmu_emu.board.interrupts import (
+    PMCG_DEVICE,
+    SMMU_DEVICE,
+    Gic,
+    Place,
+    add_gicv2,
+    add_gicv3,
+    check_version,
+)
 from smmu_emu.clock import Clock
-from smmu_emu.devices.gicv2 import Gicv2
-from smmu_emu.devices.gicv2_distributor import FIRST_SPI
-from smmu_emu.devices.gicv2m import Gicv2m
 from smmu_emu.devices.pcie import Bar, Function, format_address, parse_address
 from smmu_emu.devices.pcie_host import ECAM_SIZE, PcieHost
 from smmu_emu.devices.pl011 import Pl011
@@ -49,19 +55,11 @@ from smmu_emu.smmuv3.device import Smmuv3
 from smmu_emu.smmuv3.ids import IdRegisters
 
 if TYPE_CHECKING:
+    from smmu_emu.devices.gicv2m import Gicv2m
+    from smmu_emu.devices.gicv3 import Gicv3
     from smmu_emu.smmuv3.pmcg import Pmcg
 
 
-class Place(NamedTuple):
-    """A window of the memory map, in bytes."""
-
-    base: int
-    size: int
-
-
-GIC_DISTRIBUTOR = Place(0x0800_0000, 0x1000)
-GIC_CPU = Place(0x0801_0000, 0x2000)
-GIC_V2M = Place(0x0802_0000, 0x1000)
 UART = Place(0x0900_0000, 0x1000)
 RTC = Place(0x0901_0000, 0x1000)
 SMMU = Place(0x0905_0000, 0x2_0000)
@@ -82,8 +80,6 @@ RTC_SPI = 2
 SMMU_SPIS = {"eventq": 74, "priq": 75, "cmdq_sync": 76, "gerror": 77}
 """Shared peripheral interrupts; the GIC's number is 32 more."""
 PCIE_SPIS = (3, 4, 5, 6)
-V2M_SPIS = range(48, 112)
-"""What messages can raise. As on QEMU's board, the SMMU's wires are among them."""
 PMCG_SPI = 176
 VIRTIO_SPI = 16
 """Of the first virtio transport; each has one of its own."""
@@ -107,6 +103,7 @@ class VirtBoard:
     "pcie-root-port,id=rp0" goes "edu,bus=rp0". `smmu_emu.board.catalogue` has the names, among them
     those of virtio devices, which may also be on virtio-mmio transports. Each of ``disks`` is a
     virtio-blk. ``pmcg`` gives the SMMU a counter group. ``keyboard`` takes what is typed.
+    ``gic`` is "v2", with a ``v2m``, or "v3", which is then ``gicv3``, with an ITS.
 
     Raises: ConfigurationError for what cannot be.
     """
@@ -123,6 +120,7 @@ class VirtBoard:
         pci: Iterable[str] = ("iommu-testdev",),
         disks: Iterable[Disk] = (),
         pmcg: bool = False,
+        gic: str = "v2",
     ) -> None:
         if ram % 0x1000 or not SMALLEST_RAM <= ram <= LARGEST_RAM:
             raise ConfigurationError(
@@ -130,25 +128,26 @@ class VirtBoard:
             )
         if iommu not in ("smmuv3", None):
             raise ConfigurationError(f"no IOMMU {iommu!r}: there is smmuv3, or None")
+        check_version(gic)
         self._reporter = reporter
         self.memory = PhysicalMemory()
         self.memory.unanswered = lambda pa, kind: reporter.report("nothing", pa, kind)
         self.memory.add_ram(RAM_BASE, ram)
         self.uart = Pl011(console, reporter.window("pl011", UART.base))
         self.rtc = Pl031(clock, reporter.window("pl031", RTC.base))
-        self.gic = Gicv2(
-            reporter.window("gic distributor", GIC_DISTRIBUTOR.base),
-            reporter.window("gic cpu interface", GIC_CPU.base),
-        )
-        self.v2m = Gicv2m(
-            FIRST_SPI + V2M_SPIS.start,
-            [self.gic.spi(number) for number in V2M_SPIS],
-            reporter.window("gic v2m", GIC_V2M.base),
-        )
+        self.gic: Gic
+        self.v2m: Gicv2m | None = None
+        self.gicv3: Gicv3 | None = None
+        if gic == "v2":
+            self.gic, self.v2m = add_gicv2(self.memory, reporter)
+        else:
+            self.gic = self.gicv3 = add_gicv3(self.memory, reporter)
         self.smmu = None
         if iommu:
             report_smmu = reporter.window("smmu0", SMMU.base)
-            self.smmu = Smmuv3(self.memory, smmu_ids, clock=clock, report=report_smmu)
+            self.smmu = Smmuv3(
+                self.memory, smmu_ids, clock=clock, device_id=SMMU_DEVICE, report=report_smmu
+            )
         self.pcie = PcieHost(self.memory, self.smmu, clock)
         self.virtio: list[VirtioMmio] = []
         self.keyboard: Callable[[bytes], None] = self.uart.feed
@@ -208,15 +207,13 @@ class VirtBoard:
 
         if self.smmu is None:
             raise ConfigurationError("a PMCG counts for an SMMU: build the board with one")
-        group = Pmcg(self.smmu, report=self._reporter.window("pmcg0", PMCG.base))
+        report = self._reporter.window("pmcg0", PMCG.base)
+        group = Pmcg(self.smmu, device_id=PMCG_DEVICE, report=report)
         self.memory.add_device(*PMCG, group, group.name)
         return group
 
     def _map(self) -> None:
         add, window = self.memory.add_device, self._reporter.window
-        add(*GIC_DISTRIBUTOR, self.gic.distributor, "gic distributor")
-        add(*GIC_CPU, self.gic.cpu, "gic cpu interface")
-        add(*GIC_V2M, self.v2m, "gic v2m")
         add(*UART, self.uart, "pl011")
         add(*RTC, self.rtc, "pl031")
         if self.smmu is not None:
@@ -332,7 +329,8 @@ class VirtBoard:
         if self.pmcg is not None:
             self.pmcg.reset()
         self.gic.reset()
-        self.v2m.reset()
+        if self.v2m is not None:
+            self.v2m.reset()
 
     def close(self) -> None:
         """Let go of files. Harmless when done already."""

@@ -183,11 +183,11 @@ class Distributor:
         self.priority[at : at + len(values)] = values
 
     def _read_edges(self, at: int, size: int) -> int:
-        return _spread(self.sets["edge"] >> 4 * at, 4 * size, 2) << 1
+        return spread(self.sets["edge"] >> 4 * at, 4 * size, 2) << 1
 
     def _write_edges(self, at: int, size: int, value: int) -> None:
         window = (1 << 4 * size) - 1 << 4 * at
-        edges = self.sets["edge"] & ~window | _gather(value >> 1, 4 * size) << 4 * at
+        edges = self.sets["edge"] & ~window | gather(value >> 1, 4 * size) << 4 * at
         self.sets["edge"] = edges & _ALL | _SGIS
 
     # -- software-generated interrupts; the only possible sender is core 0. Spec: 4.3.15 to 4.3.17
@@ -198,7 +198,7 @@ class Distributor:
             self.sets["pending"] |= 1 << (value & 15)
 
     def _read_senders(self, at: int, size: int) -> int:
-        return _spread((self.sets["pending"] & _SGIS) >> at, size, 8)
+        return spread((self.sets["pending"] & _SGIS) >> at, size, 8)
 
     def _write_senders(self, at: int, size: int, value: int, *, pend: bool) -> None:
         for number, sender in enumerate(value.to_bytes(size, "little"), at):
@@ -207,12 +207,12 @@ class Distributor:
                 self.sets["pending"] |= pend << number
 
 
-def _spread(bits: int, count: int, stride: int) -> int:
+def spread(bits: int, count: int, stride: int) -> int:
     """Bit n of ``count`` bits moves to bit ``stride`` * n."""
     return sum((bits >> n & 1) << stride * n for n in range(count))
 
 
-def _gather(value: int, count: int) -> int:
+def gather(value: int, count: int) -> int:
     """Bit 2n moves to bit n of ``count`` bits."""
     return sum((value >> 2 * n & 1) << n for n in range(count))
 

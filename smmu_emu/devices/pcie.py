@@ -224,7 +224,7 @@ class Function:
     def renumber(self, requester_id: int) -> None:
         """Software gave the bus another number."""
         self.requester_id = requester_id
-        self.dma.stream_id = requester_id
+        self.dma.renumber(requester_id)
 
     def forwards(self, first: int, end: int) -> bool:
         """Whether accesses to these addresses, up to ``end``, reach the functions behind it."""

@@ -58,8 +58,8 @@ class Delays:
 class Smmuv3:
     """One translation unit; ``name`` tells it apart from others in traces.
 
-    `read` and `write` are its register window, `translate` serves its clients. ``report`` hears of
-    accesses to registers that do not exist.
+    `read` and `write` are its register window, `translate` serves its clients. ``device_id`` is
+    what its own messages carry. ``report`` hears of accesses to registers that do not exist.
 
     Raises: ConfigurationError if ``ids`` advertise what is not modelled.
     """
@@ -73,6 +73,7 @@ class Smmuv3:
         tlb: Tlb | None = None,
         delays: Delays | None = None,
         name: str = "smmu0",
+        device_id: int | None = None,
         report: Report = ignore,
     ) -> None:
         self.name = name
@@ -83,8 +84,9 @@ class Smmuv3:
         self.tap = Tap()
         self.ports = {
             port: MemoryPort(port, memory)
-            for port in ("walk", "config", "command-queue", "event-queue", "pri-queue", "msi")
+            for port in ("walk", "config", "command-queue", "event-queue", "pri-queue")
         }
+        self.ports["msi"] = MemoryPort("msi", memory, device_id)
         self.registers = RegisterFile(self.ids, report)
         self.interrupts = Interrupts(self.registers, name, self.ports["msi"])
         self.tlb = tlb if tlb is not None else Tlb()

@@ -91,7 +91,8 @@ class Pmcg:
     ``counters`` is their number and ``size`` their size in bits. ``relocated`` puts what guests may
     have into page 1; ``shared_filter`` gives all counters the StreamID filter of counter 0. ``msi``
     is by default as the SMMU has it. ``cycle`` is the length of a clock cycle in nanoseconds.
-    ``report`` hears of accesses to registers that do not exist.
+    ``device_id`` is what its messages carry. ``report`` hears of accesses to registers that do not
+    exist.
 
     Raises: ConfigurationError for what cannot be.
     """
@@ -106,6 +107,7 @@ class Pmcg:
         shared_filter: bool = False,
         capture: bool = True,
         msi: bool | None = None,
+        device_id: int | None = None,
         cycle: int = 1,
         iidr: int = 0,
         name: str = "pmcg0",
@@ -114,7 +116,7 @@ class Pmcg:
         self.smmu = smmu
         self.name = name
         self.report = report
-        self.ports = {"msi": MemoryPort("msi", smmu.memory)}
+        self.ports = {"msi": MemoryPort("msi", smmu.memory, device_id)}
         self.interrupt = InterruptLine(f"{name}.overflow")
         self.config = CFGR.make(
             NCTR=_checked("counters", counters, range(1, MOST_COUNTERS + 1)) - 1,

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from smmu_emu.board import catalogue, virt
+from smmu_emu.board import interrupts as controllers
 from smmu_emu.devices.virtio.mmio import SLOT
 from smmu_emu.machine import Machine
 from smmu_emu.smmuv3 import PRESETS
@@ -40,7 +41,7 @@ def test_every_window_is_in_the_table() -> None:
         ("SMMUv3", tuple(virt.SMMU_SPIS.values())),
         ("PMCG (`pmcg=True`; not on QEMU)", (virt.PMCG_SPI,)),
         ("virtio-mmio, 32 transports", (virt.VIRTIO_SPI,)),
-        ("GICv2m", (virt.V2M_SPIS[0], virt.V2M_SPIS[-1])),
+        ("GICv2m", (controllers.V2M_SPIS[0], controllers.V2M_SPIS[-1])),
         ("PCIe memory, 32 bits", (virt.PCIE_SPIS[0], virt.PCIE_SPIS[-1])),
     ],
 )
