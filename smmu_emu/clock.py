@@ -18,6 +18,7 @@ class Appointment:
     """An action that waits for its time; `cancel` it if it is no longer wanted."""
 
     __slots__ = ("action", "time")
+    passing = True
 
     def __init__(self, time: int, action: Callable[[], None]) -> None:
         self.time = time

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import partial
+from os import PathLike
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from smmu_emu.board.handover import Handover, prepare
@@ -69,7 +70,7 @@ class Machine:
     """
 
     wiring = ("clock", "reporter", "board", "memory", "ram", "_core")
-    unsaved = ("console", "_running", "_closed", "_changes")
+    unsaved = ("console", "recipe", "_running", "_closed", "_changes")
 
     def __init__(
         self,
@@ -101,6 +102,28 @@ class Machine:
         self._started = False
         self._level = 1
         self._closed = False
+        self.recipe: dict[str, Any] | None = None
+        """The arguments of `virt`, if that made it."""
+
+    @classmethod
+    def load_snapshot(
+        cls, path: str | PathLike[str], console: Callable[[bytes], None] | None = None
+    ) -> Machine:
+        """A machine as it was when a snapshot of it was saved; disk images are where they were.
+
+        Raises: ConfigurationError in one line for a bad file, or disks that have changed; OSError.
+        """
+        from smmu_emu.snapshot import Snapshot
+        from smmu_emu.snapshot_file import rebuild
+
+        snapshot = Snapshot.load(path)
+        machine = cls.virt(**rebuild(snapshot.contents()), console=console)
+        try:
+            machine.restore(snapshot)
+        except BaseException:
+            machine.close()
+            raise
+        return machine
 
     @classmethod
     def virt(
@@ -135,6 +158,10 @@ class Machine:
         when the core is made.
         """
 
+        devices, disks = tuple(devices), tuple(disks)
+        policy = policy if policy is None or isinstance(policy, str) else tuple(policy)
+        recipe = {name: value for name, value in locals().items() if name not in ("cls", "console")}
+
         def make(clock: Clock, reporter: Reporter, output: Callable[[bytes], None]) -> VirtBoard:
             return VirtBoard(
                 clock=clock,
@@ -157,6 +184,7 @@ class Machine:
             command_line=command_line,
             console=console,
         )
+        machine.recipe = recipe
         if policy is not None:
             machine.use_policy(policy)
         return machine

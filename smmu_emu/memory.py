@@ -328,6 +328,25 @@ class PhysicalMemory:
         for pa in changed:
             self._announce(pa, PAGE)
 
+    def pack_state(self, images: list[RamImage]) -> list[list[tuple[int, bytes]]]:
+        """What `keep_state` gave, as plain data: for each RAM the offsets and bytes of pieces."""
+        return [
+            [(start, image.read(start, end - start)) for start, end in image.pieces()]
+            for image in images
+        ]
+
+    def unpack_state(self, packed: list[list[tuple[int, bytes]]]) -> list[RamImage]:
+        """What `put_back_state` takes."""
+        from smmu_emu.ram_image import RamImage
+
+        images = []
+        for ram, pieces in zip(self.rams, packed, strict=True):
+            image = RamImage(ram.size)
+            for offset, data in pieces:
+                image.write(offset, data)
+            images.append(image)
+        return images
+
     def _announce(self, pa: int, size: int) -> None:
         frames = self.code_frames
         first, last = pa >> 12, (pa + size - 1) >> 12

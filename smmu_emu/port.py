@@ -232,6 +232,8 @@ class Transfer:
     may be set while it is not done.
     """
 
+    passing = True
+
     def __init__(
         self,
         port: DmaPort,

@@ -23,6 +23,7 @@ from smmu_emu.errors import MemoryMapError
 PAGE = 0x1000
 _CHUNK = 1 << 18
 """Pages that are looked at in one go."""
+_PIECE = 64 << 20
 _HOST_PAGE = mmap.PAGESIZE
 _MAP_FIXED = 0x10  # the same number on Linux and macOS; the mmap module does not name it
 _TOUCHED = bytes(int(flags >> 6 != 0) for flags in range(256))
@@ -59,14 +60,15 @@ class RamImage:
         return os.pread(self._fd, size, offset)
 
     def pieces(self) -> Iterator[tuple[int, int]]:
-        """Where there may be anything but zeros: (first byte, byte after the last)."""
+        """Where there may be anything but zeros: (first byte, byte after the last), 64 MiB at
+        most."""
         end = 0
         while end < self.size:
             try:
                 start = os.lseek(self._fd, end, os.SEEK_DATA)
             except OSError:  # nothing follows
                 return
-            end = os.lseek(self._fd, start, os.SEEK_HOLE)
+            end = min(os.lseek(self._fd, start, os.SEEK_HOLE), start + _PIECE)
             yield start, end
 
     def map_over(self, address: int) -> None:

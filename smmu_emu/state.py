@@ -21,6 +21,7 @@ where it is.
 
 from __future__ import annotations
 
+import dis
 import enum
 import functools
 import re
@@ -181,6 +182,30 @@ def _put_back_slots(part: Any, slots: list[tuple[str, Any]]) -> None:
             object.__delattr__(part, name)
 
 
+_ASSIGNED: dict[types.CodeType, frozenset[str]] = {}
+
+
+def assigned_cells(code: types.CodeType) -> frozenset[str]:
+    """Names of outer functions' variables that a function assigns (``nonlocal``): its state."""
+    found = _ASSIGNED.get(code)
+    if found is None:
+        names = {
+            str(one.argval)
+            for one in dis.get_instructions(code)
+            if one.opname in ("STORE_DEREF", "DELETE_DEREF")
+        }
+        found = _ASSIGNED[code] = frozenset(names).intersection(code.co_freevars)
+    return found
+
+
+def cell_contents(cell: types.CellType) -> Any:
+    """What a variable of an outer function holds; None if nothing yet."""
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return None
+
+
 def keep(*roots: object, where: str = "machine") -> Kept:
     """Keep what everything that is reached from ``roots`` holds now.
 
@@ -255,16 +280,17 @@ class _Walk:
             self.reach(item, (trace, key))
 
     def _function(self, value: Any, trace: _Trace) -> None:
+        assigned = assigned_cells(value.__code__)
         for name, cell in zip(value.__code__.co_freevars, value.__closure__ or (), strict=True):
-            self.reach(cell, (trace, name))
+            if name in assigned:
+                self.reach(cell, (trace, name))
+            else:
+                self.reach(cell_contents(cell), (trace, name))
 
     # -- parts
 
     def _cell(self, cell: Any, trace: _Trace) -> None:
-        try:
-            value = cell.cell_contents
-        except ValueError:
-            return
+        value = cell_contents(cell)
         self.kept.cells.append((cell, value))
         self.reach(value, trace)
 

@@ -33,6 +33,8 @@ PC, SP = 32, 31
 """Indexes into `Engine.registers`, after X0 to X30."""
 _STATE = 33
 MASK64 = (1 << 64) - 1
+_CONTEXT_HEADER = 32
+"""Bytes of a saved context that are about the context itself; behind them is the core's state."""
 EL2H_MASKED, _EL3H_MASKED = 0x3C9, 0x3CD
 
 SystemRegister = tuple[int, int, int, int, int]
@@ -298,6 +300,22 @@ class Engine:
         self.restore(kept)
         self.settle_state()
         self.flush_tlb()
+
+    def pack_state(self, kept: Any) -> bytes:
+        """What `keep_state` gave, as bytes for `unpack_state` of an engine of the same build."""
+        return bytes(kept)[_CONTEXT_HEADER:]
+
+    def unpack_state(self, packed: bytes) -> object:
+        """What `put_back_state` takes.
+
+        Raises: ConfigurationError if the engine that packed it was another.
+        """
+        context: Any = self._uc.context_save()
+        if len(packed) != context.size - _CONTEXT_HEADER:
+            raise ConfigurationError("the core's state is of another build of Unicorn")
+        address = ctypes.cast(context.context, ctypes.c_void_p).value
+        ctypes.memmove((address or 0) + _CONTEXT_HEADER, packed, len(packed))
+        return context
 
     # -- translation, of addresses and of code
 

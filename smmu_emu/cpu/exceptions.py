@@ -56,6 +56,8 @@ def describe(esr: int) -> str:
 class Vectors:
     """Enters the vectors of one exception level, and notices when that leads nowhere."""
 
+    unsaved = ("_before", "_after")
+
     def __init__(self, engine: Engine, level: int = 1) -> None:
         self._engine = engine
         self._level = level

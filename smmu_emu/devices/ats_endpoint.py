@@ -311,6 +311,7 @@ class Transfer:
     ``data`` holds what a read got; ``on_done`` may be set while it is not done.
     """
 
+    passing = True
     ATTEMPTS = 16
     """How often a page is asked for before the transfer gives up."""
 

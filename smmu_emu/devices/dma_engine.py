@@ -279,6 +279,8 @@ class Step(Enum):
 class Work:
     """What a channel has to do since its START, and where it stands."""
 
+    passing = True
+
     def __init__(self, channel: Channel, table: int, count: int, access: Access) -> None:
         self.channel = channel
         self.table = table
