@@ -27,6 +27,7 @@ _COMMANDS = {
     "qtest": "qtest",
     "tables": "tables",
     "policies": "policies",
+    "trace": "trace",
 }
 EMULATOR_ERROR = 123
 INTERRUPTED = 130

@@ -12,6 +12,13 @@ import click
 from smmu_emu.cli.inject_options import inject_options, injected
 from smmu_emu.cli.parameters import FILE, NUMBER
 from smmu_emu.cli.policy_options import policy_option
+from smmu_emu.cli.trace_options import (
+    NO_TRACE,
+    TraceOptions,
+    take_trace_options,
+    trace_options,
+    traced,
+)
 
 if TYPE_CHECKING:
     from smmu_emu.cli.terminal import Keyboard, Script
@@ -82,9 +89,10 @@ class DiskParameter(click.ParamType["tuple[Path, str, str]"]):
 @click.option("--report/--no-report", default=True, help="Print the report at the end.")
 @inject_options
 @policy_option
+@trace_options
 def command(**options: Any) -> None:
     """Boot a Linux kernel on the emulated board."""
-    sys.exit(boot(**options))
+    sys.exit(boot(trace=take_trace_options(options), **options))
 
 
 def boot(
@@ -104,6 +112,7 @@ def boot(
     json_path: Path | None,
     report: bool,
     plans: tuple[Path, ...] = (),
+    trace: TraceOptions = NO_TRACE,
     policy: str | None = None,
 ) -> int:
     """Boot, let somebody type, and report; the exit status."""
@@ -133,7 +142,7 @@ def boot(
         if json_path is not None:
             claim(json_path, kernel)
         recorder = Recorder(machine)
-        with injected(machine, plans, kernel) as injection:
+        with traced(machine, trace, kernel), injected(machine, plans, kernel) as injection:
             if commands:
                 result = _run_script(machine, Script(machine, commands, prompt), max_instructions)
             else:

@@ -14,6 +14,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from smmu_emu.cli.parameters import NUMBER
+from smmu_emu.cli.trace_options import (
+    NO_TRACE,
+    TraceOptions,
+    take_trace_options,
+    trace_options,
+    traced,
+)
 from smmu_emu.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -65,9 +72,10 @@ def _ignored(*names: str) -> Callable[[Any], Any]:
 @_ignored("-qtest-log")
 @_ignored("-run-with")
 @click.option("-nodefaults", is_flag=True, hidden=True, expose_value=False)
+@trace_options
 def command(**options: Any) -> None:
     """Serve QEMU's qtest protocol: a program in another process plays the core."""
-    serve_machine(**options)
+    serve_machine(trace=take_trace_options(options), **options)
 
 
 def serve_machine(
@@ -80,6 +88,7 @@ def serve_machine(
     qtest: str | None,
     chardevs: tuple[str, ...],
     monitor: str | None,
+    trace: TraceOptions = NO_TRACE,
 ) -> None:
     """Build the machine, and serve it until its client has gone."""
     from smmu_emu.machine import Machine
@@ -97,7 +106,8 @@ def serve_machine(
         devices=map(_device, devices),
         smmu_ids=PRESETS[ids],
     ) as machine:
-        _serve(machine, listen, connect, _monitor_path(monitor, chardevs))
+        with traced(machine, trace, None):
+            _serve(machine, listen, connect, _monitor_path(monitor, chardevs))
         for site in machine.unmodelled:
             click.echo(f"smmu-emu: {site}", err=True)
 

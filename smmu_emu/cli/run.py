@@ -20,6 +20,13 @@ from smmu_emu.cli.core_options import core_options
 from smmu_emu.cli.inject_options import inject_options, injected
 from smmu_emu.cli.parameters import FILE, FILE_AT, NUMBER
 from smmu_emu.cli.policy_options import check_policy_options, policy_options, sweep_image
+from smmu_emu.cli.trace_options import (
+    NO_TRACE,
+    TraceOptions,
+    take_trace_options,
+    trace_options,
+    traced,
+)
 
 if TYPE_CHECKING:
     from smmu_emu.machine import Machine, RunResult
@@ -85,12 +92,13 @@ Numbers are decimal or 0x...; K, M and G after them are powers of 1024.
 @click.option("--gdb-wait", is_flag=True, help="Execute nothing before GDB has attached.")
 @inject_options
 @policy_options
+@trace_options
 def command(**options: Any) -> None:
     """Run IMAGE (an AArch64 ELF or a raw binary) on the emulated board."""
     if options["gdb_wait"] and options["gdb"] is None:
         raise click.UsageError("--gdb-wait needs --gdb PORT or --gdb PATH")
     check_policy_options(options)
-    sys.exit(run_image(**options))
+    sys.exit(run_image(trace=take_trace_options(options), **options))
 
 
 def run_image(
@@ -113,6 +121,7 @@ def run_image(
     gdb: str | None = None,
     gdb_wait: bool = False,
     plans: tuple[Path, ...] = (),
+    trace: TraceOptions = NO_TRACE,
     policy: str | None = None,
     policy_sweep: int | None = None,
 ) -> int:
@@ -146,7 +155,7 @@ def run_image(
         if json_path is not None:
             claim(json_path, image)
         recorder = Recorder(machine)
-        with injected(machine, plans, image) as injection:
+        with traced(machine, trace, image), injected(machine, plans, image) as injection:
             if gdb is not None:
                 result = _run_debugged(machine, max_instructions, gdb, wait=gdb_wait)
             else:

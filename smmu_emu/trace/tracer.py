@@ -26,7 +26,7 @@ from smmu_emu.machine import Machine
 from smmu_emu.smmuv3.device import Smmuv3
 from smmu_emu.smmuv3.tracing import UnitTracing
 from smmu_emu.trace.causes import Causes
-from smmu_emu.trace.events import KIND_OF, KINDS, DmaData, Event, Note
+from smmu_emu.trace.events import KIND_OF, KINDS, DmaData, Event, Note, Origin
 
 if TYPE_CHECKING:
     from smmu_emu.port import DmaPort, MemoryPort
@@ -35,31 +35,34 @@ if TYPE_CHECKING:
 Listener = Callable[[Event], object]
 """Told of every event, in order."""
 
+Passes = Callable[[Event], bool]
+"""Tells whether an event is wanted."""
+
 ALL_KINDS = frozenset(KINDS)
 
 
 class Tracer:
     """Traces ``subject`` for whoever listens, until `close`.
 
-    ``kinds`` are the words of `KINDS` that are wanted; functions that only others need are left
-    alone. ``passes`` looks at an event and tells whether it is wanted (origins always are).
-    ``symbols`` names instructions; with ``python_lines`` False, events that Python code caused have
-    no cause. ``seq`` is the number of the last event.
+    ``kinds`` and ``passes`` are for the listeners given here, as in `listen`. ``symbols`` names
+    instructions; with ``python_lines`` False, events that Python code caused have no cause.
+    ``seq`` is the number of the last event, ``kinds`` what somebody wants.
     """
+
+    unsaved = ("machine", "clock", "causes", "units", "held", "_listeners", "_places", "writer_of")
 
     def __init__(
         self,
         subject: Machine | Smmuv3,
         *listeners: Listener,
         kinds: Iterable[str] = ALL_KINDS,
-        passes: Callable[[Event], bool] | None = None,
+        passes: Passes | None = None,
         symbols: SymbolTable | None = None,
         python_lines: bool = True,
     ) -> None:
         self.machine = subject if isinstance(subject, Machine) else None
         self.clock = subject.clock
-        self.kinds = frozenset(kinds)
-        self.passes = passes
+        self.kinds: frozenset[str] = frozenset()
         self.seq = 0
         self.held: list[Event] | None = None
         """Events of the access under way; None while there is none."""
@@ -69,24 +72,46 @@ class Tracer:
         """Number of the origin of who wrote the word at an address; 0 if that is not known."""
         self.causes = Causes(self, self.machine, symbols, python_lines=python_lines)
         self.units = [UnitTracing(self, smmu) for smmu in _units(subject)]
-        self._listeners: list[Listener] = []
+        self._listeners: list[tuple[Listener, Listener]] = []
+        self._calls: tuple[Listener, ...] = ()
         self._places: list[Interposition] = []
         for listener in listeners:
-            self.listen(listener)
+            self.listen(listener, kinds=kinds, passes=passes)
 
-    def listen(self, listener: Listener) -> None:
-        """Call ``listener`` with every event from now on."""
+    def listen(
+        self, listener: Listener, *, kinds: Iterable[str] = ALL_KINDS, passes: Passes | None = None
+    ) -> None:
+        """Call ``listener`` with every event from now on that is of ``kinds`` and ``passes``.
+
+        ``kinds`` are words of `KINDS`: what nobody wants is not produced, and functions that only
+        it needs are left alone. ``passes`` (see `smmu_emu.trace.filters`) is asked in order.
+        """
+        kinds = frozenset(kinds)
         first = not self._listeners
-        self._listeners.append(listener)
-        if first:
+        call = listener if kinds == ALL_KINDS and passes is None else _only(listener, kinds, passes)
+        self._listeners.append((listener, call))
+        self._calls = tuple(call for _, call in self._listeners)
+        if not kinds <= self.kinds or first:
+            self._detach()
+            self.kinds |= kinds
             self._attach()
+            if first:
+                self.say("begin", "the trace begins")
+            for unit in self.units:
+                unit.tell_cached()
+
+    def forget(self, listener: Listener) -> None:
+        """Undo `listen`."""
+        self._listeners = [pair for pair in self._listeners if pair[0] != listener]
+        self._calls = tuple(call for _, call in self._listeners)
+        if not self._listeners:
+            self.close()
 
     def close(self) -> None:
         """Leave the machine as it was without a tracer. Harmless when done already."""
-        for place in self._places:
-            place.remove()
-        self._places.clear()
+        self._detach()
         self._listeners.clear()
+        self._calls = ()
 
     def __enter__(self) -> Tracer:
         return self
@@ -106,23 +131,18 @@ class Tracer:
         return not self.kinds.isdisjoint(kinds)
 
     def emit(self, event: Event) -> None:
-        """Hand an event on, if it is wanted; one of an access under way when that has ended."""
-        if self.passes is None or self.passes(event):
-            self.announce(event)
-
-    def announce(self, event: Event) -> None:
-        """Hand an event on whatever is wanted."""
+        """Hand an event on; one of an access under way when that has ended."""
         if self.held is not None:
             self.held.append(event)
         else:
-            for listener in self._listeners:
-                listener(event)
+            for call in self._calls:
+                call(event)
 
     def deliver(self, events: list[Event]) -> None:
         """Hand on what was held back."""
-        for listener in self._listeners:
+        for call in self._calls:
             for event in events:
-                listener(event)
+                call(event)
 
     def say(self, name: str, text: str) -> None:
         """Emit a `Note` about the run itself."""
@@ -156,16 +176,19 @@ class Tracer:
     # -- attachment
 
     def _attach(self) -> None:
-        self.say("begin", "the trace begins")
         self._stand_before(self.clock, "after", self.causes.after)
         for unit in self.units:
             for owner, name, wrap in unit.places():
                 self._stand_before(owner, name, wrap)
-            unit.tell_cached()
         if self.machine is not None:
             for port in self.machine.dma_ports:
                 self.watch(port)
             self._stand_before(self.machine, "dma", self._new_port)
+
+    def _detach(self) -> None:
+        for place in self._places:
+            place.remove()
+        self._places.clear()
 
     def _stand_before(self, owner: object, name: str, wrap: Wrap) -> None:
         self._places.append(interpose(owner, name, wrap, Layer.OBSERVE))
@@ -212,6 +235,17 @@ class Tracer:
             return observed
 
         return wrap
+
+
+def _only(listener: Listener, kinds: frozenset[str], passes: Passes | None) -> Listener:
+    """Calls ``listener`` with what it wants, and with origins."""
+    classes = frozenset(KINDS[kind] for kind in kinds) | {Origin}
+
+    def call(event: Event) -> None:
+        if type(event) in classes and (passes is None or passes(event)):
+            listener(event)
+
+    return call
 
 
 def _nobody(pa: int) -> int:

@@ -18,6 +18,7 @@ from smmu_emu.transaction import Fault, Transaction
 if TYPE_CHECKING:
     from smmu_emu.smmuv3.tracing.unit import Place, UnitTracing
 
+_KINDS = ("access", "fill", "evict", "invalidation")
 _STREAM_ID = 0xFFFF_FFFF
 
 
@@ -37,7 +38,7 @@ class CacheTracing:
 
     def places(self) -> Iterator[Place]:
         tracer = self.unit.tracer
-        if tracer.wants("access", "fill", "evict", "invalidation"):
+        if tracer.wants(*_KINDS):
             yield self.tlb, "insert", self._insert
             yield self.tlb, "drop", self._drop
             yield self.tlb, "clear", self._clear
@@ -45,9 +46,11 @@ class CacheTracing:
                 yield self.unit.smmu.stages, "make_entry", self._make_entry
 
     def tell_cached(self) -> None:
-        """Number what is cached, and tell of it as though it were filled now."""
-        self.tlb.settle()
+        """Number what is cached and has none, and tell of it as though it were filled now."""
         unit = self.unit
+        if not unit.tracer.wants(*_KINDS):
+            return
+        self.tlb.settle()
         users: dict[Space, Transaction] = {}
         for key, context in unit.smmu.configuration.contexts.items():
             user = Transaction(key & _STREAM_ID, 0, substream_id=(key >> 32) - 1)
@@ -59,6 +62,8 @@ class CacheTracing:
                 users[context.stage1.own] = users[context.stage1.shared] = user
         for space in self.tlb.spaces.values():
             for entry in space.entries():
+                if entry in unit.entries:
+                    continue
                 unit.entries[entry] = unit.next_number()
                 unit.incoming = users.get(space)
                 self._tell_fill(space, entry)

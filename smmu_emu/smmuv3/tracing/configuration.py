@@ -52,15 +52,20 @@ class ConfigTracing:
             yield self.cache, "drop_ste_range", self._drop("STE")
 
     def tell_cached(self) -> None:
-        """Number what is cached, and tell of it as though it were fetched now, from nowhere."""
+        """Number what is cached and has none, and tell of it as though it were fetched now, from
+        nowhere."""
         if not self.unit.tracer.wants(*_KINDS):
             return
         numbers = self.unit.configs
         for stream_id, stream in self.cache.streams.items():
+            if stream in numbers:
+                continue
             numbers[stream] = self.unit.next_number()
             self._stream_id, self._structure, self._index = stream_id, "STE", None
             self._tell(0, stream.ste.to_bytes(), numbers[stream])
         for key, context in self.cache.contexts.items():
+            if context in numbers:
+                continue
             self._stream_id = key & _EVERYTHING - 1
             self._structure, self._index = "CD", (key >> 32) - 1 if key >> 32 else None
             if context.stage1 is None:

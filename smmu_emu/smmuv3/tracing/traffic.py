@@ -38,11 +38,12 @@ class TrafficTracing:
 
     def __init__(self, unit: UnitTracing) -> None:
         self.unit = unit
-        self._wanted = unit.tracer.wants("access")
+        self._wanted = False
         self._denied: Fault | None = None
 
     def places(self) -> Iterator[Place]:
         smmu, tracer = self.unit.smmu, self.unit.tracer
+        self._wanted = tracer.wants("access")
         if tracer.wants(*CACHE_KINDS):
             yield smmu, "translate_range", self._translate_range
         if tracer.wants(*CACHE_KINDS, "record"):

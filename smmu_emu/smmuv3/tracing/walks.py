@@ -39,11 +39,12 @@ class WalkTracing:
         self.descriptors: list[int] = []
         self._reads: list[int] = []
         self._stage = 1
-        self._wanted = unit.tracer.wants("walk")
+        self._wanted = False
 
     def places(self) -> Iterator[Place]:
         tracer = self.unit.tracer
         stages = self.unit.smmu.stages
+        self._wanted = tracer.wants("walk")
         if tracer.wants(*CACHE_KINDS):
             yield stages.port, "read_u64", self._read
         if tracer.wants("walk", "fill"):
