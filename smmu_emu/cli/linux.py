@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from smmu_emu.cli.board_options import board_options
 from smmu_emu.cli.inject_options import inject_options, injected
 from smmu_emu.cli.parameters import FILE, NUMBER
 from smmu_emu.cli.policy_options import policy_option
@@ -73,6 +74,7 @@ class DiskParameter(click.ParamType["tuple[Path, str, str]"]):
 @click.option("--dumpdtb", type=FILE, help="Write the device tree there, and do not run.")
 @click.option("--ram", type=NUMBER, default="512M", show_default=True, help="Size of RAM.")
 @click.option("--cpu", default="cortex-a57", show_default=True, help="Model of the core.")
+@board_options
 @click.option("--ids", default="qemu", show_default=True, help="Preset of SMMU ID registers.")
 @click.option(
     "--device", "devices", metavar="NAME[@ADDRESS]", multiple=True, help="A PCI device. Repeatable."
@@ -104,6 +106,8 @@ def boot(
     dumpdtb: Path | None,
     ram: int,
     cpu: str,
+    gic: str,
+    el: int,
     ids: str,
     devices: tuple[str, ...],
     commands: tuple[str, ...],
@@ -129,11 +133,12 @@ def boot(
         ram=ram,
         devices=devices,
         cpu_model=cpu,
+        gic=gic,
         smmu_ids=PRESETS[ids],
         disks=_open(disks),
         policy=policy,
     ) as machine:
-        image = machine.load(kernel, initrd=initrd, append=append, dtb=dtb)
+        image = machine.load(kernel, initrd=initrd, append=append, dtb=dtb, el=el)
         if image.kind != "linux":
             raise ImageError(f"{kernel} is no Linux kernel: smmu-emu run is for other images")
         if dumpdtb is not None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import click
 
 from smmu_emu.cli import INTERRUPTED
+from smmu_emu.cli.board_options import board_options
 from smmu_emu.cli.core_options import core_options
 from smmu_emu.cli.inject_options import inject_options, injected
 from smmu_emu.cli.parameters import FILE, FILE_AT, NUMBER
@@ -62,6 +63,7 @@ Numbers are decimal or 0x...; K, M and G after them are powers of 1024.
 @click.option("--ram", type=NUMBER, default="512M", show_default=True, help="Size of RAM.")
 @click.option("--cpu", default="cortex-a57", show_default=True, help="Model of the core.")
 @core_options
+@board_options
 @click.option("--ids", default="qemu", show_default=True, help="Preset of SMMU ID registers.")
 @click.option(
     "--device",
@@ -110,6 +112,8 @@ def run_image(
     cpu: str = "cortex-a57",
     core_stream: int | None = None,
     core_substream: int | None = None,
+    gic: str = "v2",
+    el: int = 1,
     ids: str = "qemu",
     devices: tuple[str, ...] = ("iommu-testdev@00:01.0",),
     append: str = "",
@@ -139,14 +143,15 @@ def run_image(
         cpu_model=cpu,
         core_stream=core_stream,
         core_substream=core_substream,
+        gic=gic,
         smmu_ids=PRESETS[ids],
         policy=policy,
         command_line=f"{image.name} {append}".rstrip(),
         console=print_bytes,
     ) as machine:
-        machine.load(image, load_address=load_address, entry=entry, append=append, dtb=dtb)
+        machine.load(image, load_address=load_address, entry=entry, append=append, dtb=dtb, el=el)
         if dumpdtb is not None:
-            dumpdtb.write_bytes(machine.device_tree(dtb=dtb))
+            dumpdtb.write_bytes(machine.device_tree(dtb=dtb, el=el))
             return 0
         for address, path in blobs:
             machine.load_blob(address, path)
