@@ -12,7 +12,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def board_options(command: Command) -> Command:
-    """Add ``--gic`` and ``--el``; their values are as `Machine.virt` and `Machine.load` have them."""
+    """Add ``--gic`` and ``--el``, valued as `Machine.virt` and `Machine.load` have them."""
     gic = click.option(
         "--gic",
         type=click.Choice(["2", "3"]),
