@@ -256,6 +256,12 @@ class Tlb:
         """Let ``make`` insert ``count`` entries before anybody next looks for one."""
         self.deferred.append((count, make))
 
+    def before_kept(self) -> bool:
+        """Make what was deferred, before a machine's state is kept."""
+        deferred = bool(self.deferred)
+        self.settle()
+        return deferred
+
     def has_room(self, count: int) -> bool:
         """Whether so many more entries fit without any being dropped."""
         deferred = sum(number for number, _ in self.deferred)

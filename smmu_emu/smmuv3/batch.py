@@ -72,6 +72,10 @@ class Batch:
         self.memory = memory
         self._known: _Known | None = None
 
+    def forget(self) -> None:
+        """Look into the TLB anew."""
+        self._known = None
+
     def translate(
         self,
         stream_id: int,

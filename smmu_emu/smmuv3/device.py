@@ -64,6 +64,8 @@ class Smmuv3:
     Raises: ConfigurationError if ``ids`` advertise what is not modelled.
     """
 
+    unsaved = ("batch",)
+
     def __init__(
         self,
         memory: PhysicalMemory,
@@ -118,7 +120,7 @@ class Smmuv3:
             self.tlb,
             self.stages,
             self._report,
-            Invalidations(self.clock, self.delays.invalidation_timeout, lambda: self._ring(0)),
+            Invalidations(self.clock, self.delays.invalidation_timeout, partial(self._ring, 0)),
             endpoints,
             self.page_requests.receive,
         )
@@ -182,6 +184,11 @@ class Smmuv3:
         self.walk_cache.clear()
         self.configuration.drop_ste_range(0, 1 << 32)
 
+    def after_put_back(self) -> None:
+        """The state is another: what batches remember of the TLB is not true any more."""
+        if "batch" in self.__dict__:
+            self.batch.forget()
+
     def fail(self) -> None:
         """Enter service failure mode: nothing passes and no queue is touched until a reset.
 
@@ -228,7 +235,10 @@ class Smmuv3:
         if not value & _GBPA_UPDATE or values["GBPA"] & _GBPA_UPDATE:
             return
         values["GBPA"] = value
-        self.acknowledge(lambda: values.update(GBPA=value & ~_GBPA_UPDATE))
+        self.acknowledge(self._acknowledge_gbpa)
+
+    def _acknowledge_gbpa(self) -> None:
+        self.registers.values["GBPA"] &= ~_GBPA_UPDATE
 
     def _ring(self, _: int) -> None:
         self.clock.after(self.delays.commands, self.commands.run)

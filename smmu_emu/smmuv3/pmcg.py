@@ -97,6 +97,8 @@ class Pmcg:
     Raises: ConfigurationError for what cannot be.
     """
 
+    unsaved = ("_observation",)
+
     def __init__(
         self,
         smmu: Smmuv3,
@@ -148,6 +150,10 @@ class Pmcg:
         self.values.update(self._constants)
         self._ticks = 0
         self._update()
+
+    def after_put_back(self) -> None:
+        """Observe the SMMU as long as counters ask for that now."""
+        self._observe(bool(self._filters))
 
     @property
     def counts(self) -> list[int]:

@@ -22,7 +22,6 @@ from smmu_emu.tlb import Tlb
 from smmu_emu.transaction import WRITE, Attributes, Fault, Transaction, Translation
 
 _TOP_BYTE = 0xFF << 56
-_NO_CONTEXTS: dict[int, Context] = {}
 
 Report = Callable[[Fault], bool]
 """Told of every fault; False when a stalled access's record could not be written."""
@@ -51,7 +50,8 @@ class TranslationPath:
         self.stages = stages
         self.stalls = stalls
         self.report = report
-        self.active = _NO_CONTEXTS
+        self._no_contexts: dict[int, Context] = {}
+        self.active = self._no_contexts
         self.hits = 0
         self.misses = 0
         self.failed = False
@@ -60,7 +60,8 @@ class TranslationPath:
 
     def enable(self, enabled: bool) -> None:
         """Follow CR0.SMMUEN. Caches keep what they hold. Spec: 6.3.9.6."""
-        self.active = self.configuration.contexts if enabled and not self.failed else _NO_CONTEXTS
+        works = enabled and not self.failed
+        self.active = self.configuration.contexts if works else self._no_contexts
 
     def fail(self, failed: bool) -> None:
         """Terminate everything from now on, or, after a reset, no longer. Spec: 12.3."""
