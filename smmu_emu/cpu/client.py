@@ -118,6 +118,19 @@ class ClientEngine(Engine):
         self._fills.update(fills)
         self._stale, self._own_mmu = stale, own_mmu
 
+    def pack_state(self, kept: Any) -> Any:
+        """What `keep_state` gave, as plain data."""
+        state, *rest = kept
+        return (super().pack_state(state), *rest)
+
+    def unpack_state(self, packed: Any) -> object:
+        """What `put_back_state` takes.
+
+        Raises: ConfigurationError if the engine that packed it was another.
+        """
+        state, *rest = packed
+        return (super().unpack_state(state), *rest)
+
     # -- a TLB miss of the engine
 
     def _missed(self, _engine: object, va: int, kind: int, cell: Any, _user: object) -> bool:

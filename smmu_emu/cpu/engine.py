@@ -301,11 +301,11 @@ class Engine:
         self.settle_state()
         self.flush_tlb()
 
-    def pack_state(self, kept: Any) -> bytes:
+    def pack_state(self, kept: Any) -> Any:
         """What `keep_state` gave, as bytes for `unpack_state` of an engine of the same build."""
         return bytes(kept)[_CONTEXT_HEADER:]
 
-    def unpack_state(self, packed: bytes) -> object:
+    def unpack_state(self, packed: Any) -> object:
         """What `put_back_state` takes.
 
         Raises: ConfigurationError if the engine that packed it was another.

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from smmu_emu.machine import Machine, RunResult
 from smmu_emu.smmuv3 import PRESETS
 from smmu_emu.smmuv3.device import Delays
 from smmu_emu.smmuv3.spec.event import EventRecord
+from smmu_emu.snapshot import Snapshot
 from tests.unit.cpu import a64
 
 RAM = 0x4000_0000
@@ -436,6 +438,21 @@ def test_snapshot_keeps_what_the_smmu_answered() -> None:
     rig.machine.restore(snapshot)
     assert rest() == first
     assert not rig.events()
+
+
+def test_snapshot_in_a_file_keeps_what_the_smmu_answered(tmp_path: Path) -> None:
+    def made(snapshot: Path | None) -> tuple[int, ...]:
+        rig = Rig(a64.ldr(0, 1), a64.str_(5, 2), a64.add(5, 5, 1), a64.b(-3))
+        rig.core.set_x(2, DATA + 0x1000)
+        if snapshot is None:
+            rig.run(3)
+            rig.machine.snapshot().save(tmp_path / "snapshot")
+        else:
+            rig.machine.restore(Snapshot.load(snapshot))
+        rig.run(20)
+        return rig.transactions, rig.smmu.path.hits, rig.core.x(5), rig.core.pc
+
+    assert made(None) == made(tmp_path / "snapshot")
 
 
 def test_debugger_looks_without_a_transaction() -> None:
