@@ -131,16 +131,6 @@ class ClientEngine(Engine):
         state, *rest = packed
         return (super().unpack_state(state), *rest)
 
-    def pack_state(self, kept: Any) -> Any:
-        """What `keep_state` gave, as plain data."""
-        state, *others = kept
-        return super().pack_state(state), *others
-
-    def unpack_state(self, packed: Any) -> object:
-        """What `put_back_state` takes."""
-        state, *others = packed
-        return super().unpack_state(state), *others
-
     # -- a TLB miss of the engine
 
     def _missed(self, _engine: object, va: int, kind: int, cell: Any, _user: object) -> bool:
