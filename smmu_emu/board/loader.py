@@ -3,7 +3,8 @@
 
 Reads only; nothing is written to memory here. Spec: System V gABI chapter 5 and the AArch64 ELF
 supplement; for a kernel's header Linux's Documentation/arch/arm64/booting.rst. Only static ELF
-executables are taken: a dynamic one needs a run-time linker, and there is none.
+executables are taken: a dynamic one needs a run-time linker, and there is none. What is packed is
+unpacked first (`smmu_emu.board.unpack`).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import stat
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from smmu_emu.board.unpack import unpack
 from smmu_emu.errors import ImageError
 
 LARGEST_FILE = 1 << 30
@@ -24,15 +26,6 @@ _ELF_MAGIC = b"\x7fELF"
 _ELF_HEADER, _PROGRAM_HEADER = 64, 56
 _LINUX_MAGIC_OFFSET, _LINUX_MAGIC = 56, b"ARM\x64"
 _LINUX_HEADER = 64
-_PACKED = {
-    b"\x1f\x8b": "gzip",
-    b"\x28\xb5\x2f\xfd": "zstd",
-    b"\xfd7zXZ": "xz",
-    b"BZh": "bzip2",
-    b"\x04\x22\x4d\x18": "lz4",
-    b"PK\x03\x04": "zip",
-    b"MZ\x00\x00zimg": "EFI zboot",
-}
 
 Source = str | os.PathLike[str] | bytes
 
@@ -105,6 +98,8 @@ def read_image(
     Raises: ImageError with what is wrong, in one line.
     """
     name, data = read_source(source)
+    if load_address is None:
+        data = unpack(name, data)
     if data.startswith(_ELF_MAGIC):
         if load_address is not None:
             raise ImageError(f"{name} is an ELF, which says itself where it is loaded")
@@ -121,9 +116,6 @@ def read_image(
 
 
 def _explain_unknown(name: str, data: bytes) -> str:
-    for magic, packing in _PACKED.items():
-        if data.startswith(magic):
-            return f"{name} is packed ({packing}): unpack it first"
     if _ELF_MAGIC.startswith(data):
         return f"{name} is truncated: {len(data)} bytes, an ELF header has {_ELF_HEADER}"
     return f"{name} is neither an ELF nor a Linux kernel; a raw binary needs a load address"

@@ -132,7 +132,7 @@ def test_name_that_no_terminal_shows(cli: Cli, tmp_path: Path) -> None:
         (HELLO.read_bytes()[:100], "is truncated: its program headers lie past its end"),
         (HELLO.read_bytes()[:300], "is truncated"),
         (b"#!/bin/sh\n", "a raw binary needs a load address"),
-        (b"\x1f\x8b" + bytes(100), "is packed (gzip): unpack it first"),
+        (b"\x1f\x8b" + bytes(100), "is packed (gzip) and damaged: "),
     ],
 )
 def test_file_that_is_no_image(cli: Cli, tmp_path: Path, data: bytes, words: str) -> None:

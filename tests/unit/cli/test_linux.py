@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """``smmu-emu linux``, with a kernel of a few instructions that prompts, echoes and obeys.
 
-It has a kernel's header, prints "# ", echoes what is typed, and knows two keys: q powers off, w
-waits for an interrupt that never comes.
+It has a kernel's header, prints "# ", echoes what is typed, and knows three keys: q powers off, r
+asks for a reset, w waits for an interrupt that never comes.
 """
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import pty
@@ -55,10 +56,12 @@ SHELL += [
     a64.WFI,
     compare(4, ord("q")),
 ]
-SHELL += [branch(0, 4), compare(4, 10)]
+SHELL += [branch(0, 6), compare(4, ord("r"))]
+SHELL += [branch(0, 4 + len(POWER_OFF)), compare(4, 10)]
 SHELL += [branch(1, WAIT - len(SHELL))]
 SHELL += [a64.b(PROMPT - len(SHELL))]
 SHELL += POWER_OFF
+SHELL += [*a64.mov(0, 0x8400_0009), a64.hvc()]  # reset
 
 
 @pytest.fixture
@@ -93,6 +96,20 @@ def test_commands_are_typed_at_the_prompt_and_the_run_ends_at_the_next(
 def test_command_that_powers_off_ends_with_0(cli: Cli, kernel: Path) -> None:
     ended = cli("linux", "--kernel", kernel, "--command", "q", "--no-report")
     assert ended == (0, "# q", "")
+
+
+def test_guest_that_reboots_ends_the_run_with_127(cli: Cli, kernel: Path) -> None:
+    ended = cli("linux", "--kernel", kernel, "--command", "r")
+    assert ended.status == 127
+    assert "end            asked for a reset through PSCI (status 127)\n" in ended.out
+
+
+def test_packed_kernel_is_unpacked(cli: Cli, kernel: Path, tmp_path: Path) -> None:
+    packed = tmp_path / "vmlinuz"
+    packed.write_bytes(gzip.compress(kernel.read_bytes()))
+    ended = cli("linux", "--kernel", packed, "--command", "q", "--no-report")
+    assert ended == (0, "# q", "")
+    assert cli("run", packed, "--max-instructions", "1K").status == 124
 
 
 def test_prompt_can_be_another(cli: Cli, kernel: Path) -> None:
@@ -228,6 +245,19 @@ def test_end_of_input_leaves_the_guest_to_itself(kernel: Path) -> None:
     out, _ = running.communicate(b"w", timeout=60)
     assert running.returncode == 125
     assert b"waits for an interrupt" in out
+
+
+def test_output_that_nobody_reads_ends_it_quietly(kernel: Path) -> None:
+    running = start("--kernel", kernel, stdin=subprocess.PIPE)
+    assert running.stdin is not None
+    assert running.stdout is not None
+    read_until(running.stdout.fileno(), b"# ")
+    running.stdout.close()
+    running.stdin.write(b"x" * 100)
+    running.stdin.close()
+    assert running.wait(timeout=60) == -signal.SIGPIPE
+    assert running.stderr is not None
+    assert running.stderr.read() == b""
 
 
 def test_ctrl_c_ends_an_idle_guest_with_a_report(kernel: Path) -> None:
