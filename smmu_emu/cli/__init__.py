@@ -28,6 +28,7 @@ _COMMANDS = {
     "tables": "tables",
     "policies": "policies",
     "trace": "trace",
+    "history": "history",
 }
 EMULATOR_ERROR = 123
 INTERRUPTED = 130
