@@ -43,6 +43,7 @@ class ControlTracing:
         self.unit = unit
         self.data = b""
         self._place = (0, 0)
+        self._index = 0
         self._command = 0
         self._told = True
         self._rings: deque[tuple[int, int]] = deque(maxlen=_MOST_RINGS)
@@ -85,8 +86,10 @@ class ControlTracing:
             if registers:
                 self._tell_register(offset, size, True, value)
             if offset == _DOORBELL:
-                mask = self.unit.smmu.commands.queue.index_mask
-                self._rings.append((value & mask, self.unit.tracer.causes.find()))
+                queue = self.unit.smmu.commands.queue
+                if queue.empty:
+                    self._rings.clear()
+                self._rings.append((value & queue.index_mask, self.unit.tracer.causes.find()))
             write(offset, size, value)
 
         return observed
@@ -154,7 +157,7 @@ class ControlTracing:
 
         def observed() -> bytes | None:
             data = peek()
-            index = queue.cons
+            index = self._index = queue.cons
             self._place = (index & (1 << queue.size_lg2) - 1, queue.address(index))
             self.data = data or b""
             self._told = False
@@ -197,10 +200,9 @@ class ControlTracing:
         )
 
     def _ringer(self) -> int:
-        """Who rang for the command at the read index."""
-        cons = self.unit.smmu.commands.queue.cons
+        """Who rang for the command: the first whose index goes beyond it."""
         rings = self._rings
-        while len(rings) > 1 and rings[0][0] == cons:
+        while len(rings) > 1 and rings[0][0] == self._index:
             rings.popleft()
         return rings[0][1] if rings else self.unit.tracer.causes.find()
 
