@@ -104,7 +104,8 @@ class IdRegisters:
         for register, absent in ABSENT.items():
             word = register(getattr(self, register.__name__.lower()))
             names = [name for name in absent if getattr(word, name)]
-            names += [f"bit {bit}" for bit in range(32) if word.value & ~word.mask() & 1 << bit]
+            if unknown := word.value & ~word.mask():
+                names += [f"bit {bit}" for bit in range(32) if unknown >> bit & 1]
             if names:
                 raise ConfigurationError(
                     f"{register.__name__}: {names[0]} advertises a feature that is not modelled; "

@@ -68,6 +68,10 @@ class SymbolTable:
             self._found[address] = place
         return place
 
+    def address(self, name: str) -> int | None:
+        """Address of the function with a name; None if there is none."""
+        return next((start for start, _, known in self._symbols if known == name), None)
+
     def _symbol(self, address: int) -> tuple[str | None, int]:
         index = bisect_right(self._symbols, address, key=_start) - 1
         if index < 0:
