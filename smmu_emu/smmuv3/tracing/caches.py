@@ -22,6 +22,15 @@ _KINDS = ("access", "fill", "evict", "invalidation")
 _STREAM_ID = 0xFFFF_FFFF
 
 
+def _is_same(one: Transaction | None, other: Transaction) -> bool:
+    """Whether a walk is for the access under way."""
+    return one is None or (one.stream_id, one.iova, one.substream_id) == (
+        other.stream_id,
+        other.iova,
+        other.substream_id,
+    )
+
+
 class CacheTracing:
     """Tells of the TLB, or of the cache of table pointers (``what`` is as in `Fill`).
 
@@ -78,14 +87,19 @@ class CacheTracing:
             transaction: Transaction, context: Context, iova: int, kind: int
         ) -> Entry | Fault:
             unit = self.unit
-            unit.walks.descriptors.clear()
-            self.made = 0
-            outer, unit.incoming = unit.incoming, transaction
+            unit.walks.begin()
+            outer = unit.incoming, unit.access, self.made
+            unit.incoming, self.made = transaction, 0
+            if not _is_same(outer[0], transaction):
+                unit.access = 0  # a guess, while another access is under way
             try:
                 made = make(transaction, context, iova, kind)
+                number = unit.entries.get(made, self.made) if isinstance(made, Entry) else 0
             finally:
-                unit.incoming = outer
-            self.made = unit.entries.get(made, self.made) if isinstance(made, Entry) else 0
+                speculative = unit.access != outer[1]
+                unit.incoming, unit.access, self.made = outer
+            if not speculative:
+                self.made = number
             return made
 
         return observed
@@ -103,6 +117,7 @@ class CacheTracing:
             self._tell_fill(space, entry)
             if entry.space is None:  # whoever has a policy did not keep it
                 unit.entries.pop(entry, None)
+                unit.walks.behind.pop(entry, None)
                 self._tell_evict(number, "policy")
 
         return observed
@@ -131,7 +146,7 @@ class CacheTracing:
                 entry.allowed,
                 entry.level,
                 entry.granule_lg2,
-                tuple(unit.walks.descriptors),
+                unit.walks.keep_behind(entry, tag.world),
             )
         )
 
@@ -148,6 +163,7 @@ class CacheTracing:
             drop(entry)
             if entry.space is None and number:
                 del self.unit.entries[entry]
+                self.unit.walks.behind.pop(entry, None)
                 if not self.unit.invalidations.note(number):
                     self._tell_evict(number, reason)
 

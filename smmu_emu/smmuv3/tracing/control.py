@@ -71,18 +71,21 @@ class ControlTracing:
 
     # -- registers
 
-    def _read(self, read: Callable[[int, int], int]) -> Callable[[int, int], int]:
-        def observed(offset: int, size: int) -> int:
+    def _read(self, read: Callable[[int, int], int | None]) -> Callable[[int, int], int | None]:
+        def observed(offset: int, size: int) -> int | None:
             value = read(offset, size)
-            self._tell_register(offset, size, False, value)
+            if value is not None:  # an abort, which is no read
+                self._tell_register(offset, size, False, value)
             return value
 
         return observed
 
-    def _write(self, write: Callable[[int, int, int], None]) -> Callable[[int, int, int], None]:
+    def _write(
+        self, write: Callable[[int, int, int], bool | None]
+    ) -> Callable[[int, int, int], bool | None]:
         registers = self.unit.tracer.wants("register")
 
-        def observed(offset: int, size: int, value: int) -> None:
+        def observed(offset: int, size: int, value: int) -> bool | None:
             if registers:
                 self._tell_register(offset, size, True, value)
             if offset == _DOORBELL:
@@ -90,7 +93,7 @@ class ControlTracing:
                 if queue.empty:
                     self._rings.clear()
                 self._rings.append((value & queue.index_mask, self.unit.tracer.causes.find()))
-            write(offset, size, value)
+            return write(offset, size, value)
 
         return observed
 
