@@ -104,8 +104,7 @@ def machine(
     """A machine (`smmu_emu.testing.MachineUnderTest`), fresh or just booted, for one test."""
     options = dict(getattr(request.node.get_closest_marker("machine"), "kwargs", {}))
     if policy is not None:
-        options["policy"] = policy
-        options.setdefault("policy_seed", seed)
+        options["policy"] = f"{policy},seed={seed}"
     image = request.node.get_closest_marker("image")
     made, keep = _make(request.config, options, image)
     request.node.stash[_MACHINE] = made

@@ -189,7 +189,7 @@ class Injector:
         from smmu_emu.trace.events import Injected
 
         def listener(firing: Firing) -> None:
-            unit, text = self.smmu.name, str(firing)
+            unit, text = self.smmu.name, firing.text
             tracer.add(Injected(0, 0, unit, 0, firing.name, firing.site, firing.effect, text))
 
         self.listeners.append(listener)

@@ -61,7 +61,7 @@ class Isolation:
         self.breaches: list[Breach] = []
         self.landings = 0
         self.listeners: list[Callable[[Breach], None]] = []
-        self._expected: dict[int, Transaction] = {}
+        self._expected: dict[int, tuple[Transaction, bool]] = {}
         self._places: list[Interposition] = []
         self._known: set[int] = set()
 
@@ -70,9 +70,10 @@ class Isolation:
         if self._places:
             return
         smmu = self.machine.smmu
-        self._stand(smmu, "translate", self._translates, Layer.OBSERVE)
-        self._stand(smmu, "submit", self._submits, Layer.OBSERVE)
-        self._stand(smmu.ats, "translated", self._translates, Layer.OBSERVE)
+        # Nearest to the SMMU: what counts is what it is told, also by a bus that changes it.
+        self._stand(smmu, "translate", self._translates, Layer.POLICY)
+        self._stand(smmu, "submit", self._submits, Layer.POLICY)
+        self._stand(smmu.ats, "translated", self._believes, Layer.POLICY)
         for port in self.machine.dma_ports:
             self.watch(port.memory, port.memory.name)
         self._stand(self.machine, "dma", self._gives, Layer.OBSERVE)
@@ -140,6 +141,14 @@ class Isolation:
 
         return translate
 
+    def _believes(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        def translated(transaction: Transaction) -> Translation | Fault:
+            result: Translation | Fault = function(transaction)
+            self._expect(transaction, result, translated=True)
+            return result
+
+        return translated
+
     def _submits(self, function: Callable[..., Any]) -> Callable[..., Any]:
         def submit(
             transaction: Transaction, answer: Callable[[Translation | Fault], None]
@@ -154,21 +163,27 @@ class Isolation:
 
         return submit
 
-    def _expect(self, transaction: Transaction, result: Translation | Fault) -> None:
+    def _expect(
+        self, transaction: Transaction, result: Translation | Fault, *, translated: bool = False
+    ) -> None:
         if isinstance(result, Translation):
-            self._expected[result.pa] = transaction
+            self._expected[result.pa] = transaction, translated
 
     def _landed(self, who: str, pa: int, size: int, write: bool) -> None:
-        transaction = self._expected.pop(pa, None)
-        if transaction is None or transaction.write != write:
+        expected = self._expected.pop(pa, None)
+        if expected is None or expected[0].write != write:
             return
+        transaction, translated = expected
         self.landings += 1
         stream, iova, substream = (
             transaction.stream_id,
             transaction.iova,
             transaction.substream_id,
         )
-        why = self.mappings.objection(stream, substream, iova, pa, size, write)
+        objection = self.mappings.objection
+        if translated and iova == pa:
+            objection = self.mappings.objection_to_translated
+        why = objection(stream, substream, iova, pa, size, write)
         if why is None:
             return
         core = self.machine.running_core

@@ -117,6 +117,20 @@ class Mappings:
             return "nothing that is declared allows it"
         return self._driver.objection(stream, substream, iova, pa, size, write)
 
+    def objection_to_translated(
+        self, stream: int, substream: int | None, iova: int, pa: int, size: int, write: bool
+    ) -> str | None:
+        """The same for an address that a device says was translated: some mapping leads there."""
+        for one in self.allowed:
+            start, end = one.iova
+            if one.stream == stream and (
+                one.pa is None or (one.pa <= pa and pa + size <= one.pa + end - start)
+            ):
+                return None
+        if self._driver is not None and self._driver.reaches(stream, substream, pa, size, write):
+            return None
+        return "no mapping leads to this translated address"
+
 
 def _covers(
     one: Allow, stream: int, substream: int | None, iova: int, pa: int, size: int, write: bool
@@ -220,6 +234,21 @@ class _DriverWatch:
             if used is None:
                 return f"substream {substream or 0:#x} has no address space"
         return self._judge(used, iova, pa, size, write)
+
+    def reaches(self, stream: int, substream: int | None, pa: int, size: int, write: bool) -> bool:
+        """Whether some address of a stream leads to ``pa``."""
+        used = self.driver.domains.get(stream)
+        by_substream = getattr(used, "spaces", None)
+        if by_substream is not None:
+            used = by_substream.get(substream or 0)
+        space = getattr(used, "parent", None) or used
+        known = self._spaces.get(id(space))
+        return known is not None and any(
+            piece.pa <= pa
+            and pa + size <= piece.pa + piece.size
+            and piece.prot & (_WRITE if write else _READ | _WRITE)
+            for piece in known[1]
+        )
 
     def _judge(self, space: Any, iova: int, pa: int, size: int, write: bool) -> str | None:
         known = self._spaces.get(id(space))

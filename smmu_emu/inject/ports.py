@@ -50,7 +50,7 @@ _GARBAGE = b"\xba\xdb\xad\xba\xdb\xad\xba\xdb"
 
 
 class Reads:
-    """What stands before the reads of one port. Poison lies on doublewords; writing one heals it."""
+    """What stands before the reads of one port. Poison lies on doublewords, and a write heals."""
 
     def __init__(self, injector: Injector, site: str, describe: Describe) -> None:
         self.injector = injector

@@ -31,7 +31,12 @@ class Firing(NamedTuple):
     note: str = ""
 
     def __str__(self) -> str:
-        words = [f"{self.time} ns", self.name + ":", self.what]
+        return f"{self.time} ns {self.name}: {self.text}"
+
+    @property
+    def text(self) -> str:
+        """What was hit, and how it changed."""
+        words = [self.what]
         if self.pc is not None:
             words.append(f"pc {self.pc:#x}")
         if self.before != self.after:

@@ -102,7 +102,8 @@ class _Wire:
                     self.injector.overtaken.append(pulse)
                 case Stuck(value=value):
                     passes, self.stuck = False, True
-                    drive(bool(value))
+                    if value:
+                        drive(True)
             self.injector.tell(one, access)
         if not passes:
             self.swallow = True

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,13 +69,28 @@ class MachineUnderTest(Machine):
         machine.smmu.tap.listen(machine._refuse)
         machine.isolation.install()
         if kept:
-            from smmu_emu.trace.tracer import Tracer
-
-            machine._tracer = Tracer(machine, machine.tail.append)
+            machine._remember()
         return machine
+
+    def _remember(self) -> None:
+        """Keep the end of the trace, as lines are to be made of it: without reads of registers."""
+        from smmu_emu.trace.events import Origin, RegisterAccess
+        from smmu_emu.trace.text import Describer
+        from smmu_emu.trace.tracer import Tracer
+
+        describer = self._describer = Describer()
+
+        def keep(event: TraceEvent) -> None:
+            if isinstance(event, Origin):
+                describer.meet(event)
+            elif not isinstance(event, RegisterAccess) or event.write:
+                self.tail.append(event)
+
+        self._tracer = Tracer(self, keep)
 
     _tracer: Any
     _checker: Any
+    _describer: Any
 
     def _refuse(self, event: FaultEvent) -> None:
         self.refused.append(Event.of(event))
@@ -229,7 +244,7 @@ class MachineUnderTest(Machine):
         for injector in self.injectors:
             yield from injector.report().lines()
         if self._tracer is not None:
-            yield from _lines_of(self.tail)
+            yield from (self._describer.line(event) for event in self.tail)
         else:
             yield from str(Events(self.refused[-20:])).splitlines()
 
@@ -275,11 +290,6 @@ def _plan(what: str | Path | Plan | Injection, more: Any, options: dict[str, Any
     name = options.pop("name", "")
     target = options.pop("target", None) or Target()
     return Plan((Injection(str(what), effect, When(**options), target, name),), seed=seed)
-
-
-def _lines_of(events: Iterable[TraceEvent]) -> Iterator[str]:
-    for event in events:
-        yield f"  {event}"
 
 
 def _make_checker(machine: Machine) -> Any:

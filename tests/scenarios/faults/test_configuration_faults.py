@@ -102,9 +102,7 @@ def test_ste_invalid_on_the_bus_is_recorded(two: TwoStreams, machine: MachineUnd
     two.assert_other_unharmed()
 
 
-@promises(
-    "a CD that is not valid is C_BAD_CD", "7.3.11, 5.4", site="config-fetch", effect="flip"
-)
+@promises("a CD that is not valid is C_BAD_CD", "7.3.11, 5.4", site="config-fetch", effect="flip")
 def test_cd_invalid_on_the_bus_is_recorded(two: TwoStreams, machine: MachineUnderTest) -> None:
     machine.inject("config-fetch", Flip((31,)), nth=_CD, stream=STREAM)
     assert not two.write()

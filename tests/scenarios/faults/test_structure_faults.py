@@ -30,9 +30,7 @@ def test_ste_that_changes_behind_the_driver_waits_for_cfgi(
     two.assert_other_unharmed()
 
 
-@promises(
-    "Config 0b000 aborts the stream and records nothing", "5.2", site="ste", effect="set"
-)
+@promises("Config 0b000 aborts the stream and records nothing", "5.2", site="ste", effect="set")
 def test_ste_turned_to_abort_is_silent(two: TwoStreams, machine: MachineUnderTest) -> None:
     machine.inject("ste", SetField("Config", 0), stream=STREAM)
     assert not two.write()
@@ -55,9 +53,7 @@ def test_ste_turned_to_bypass_is_a_breach(two: TwoStreams, machine: MachineUnder
     assert (breach.iova, breach.pa) == (0x5100_0000, 0x5100_0000)
 
 
-@promises(
-    "reserved values of Config abort as 0b000 does", "5.2", site="ste", effect="set"
-)
+@promises("reserved values of Config abort as 0b000 does", "5.2", site="ste", effect="set")
 def test_ste_with_a_reserved_config_lets_nothing_pass(
     two: TwoStreams, machine: MachineUnderTest
 ) -> None:
@@ -67,9 +63,7 @@ def test_ste_with_a_reserved_config_lets_nothing_pass(
     two.assert_other_unharmed()
 
 
-@promises(
-    "a pointer to where no memory is, is F_CD_FETCH", "7.3.10", site="ste", effect="set"
-)
+@promises("a pointer to where no memory is, is F_CD_FETCH", "7.3.10", site="ste", effect="set")
 def test_ste_pointing_nowhere_is_recorded(two: TwoStreams, machine: MachineUnderTest) -> None:
     machine.inject("ste", SetField("S1ContextPtr", 0x3_0000_0000), stream=STREAM)
     assert not two.write()
@@ -78,18 +72,14 @@ def test_ste_pointing_nowhere_is_recorded(two: TwoStreams, machine: MachineUnder
 
 
 @promises("V 0 is C_BAD_CD", "7.3.11", site="cd", effect="set")
-def test_cd_that_is_no_longer_valid_is_recorded(
-    two: TwoStreams, machine: MachineUnderTest
-) -> None:
+def test_cd_that_is_no_longer_valid_is_recorded(two: TwoStreams, machine: MachineUnderTest) -> None:
     machine.inject("cd", SetField("V", 0), stream=STREAM)
     assert not two.write()
     assert machine.events.names == ["C_BAD_CD"]
     two.assert_other_unharmed()
 
 
-@promises(
-    "EPD0 forbids walks: F_TRANSLATION, and no table is read", "5.4", site="cd", effect="set"
-)
+@promises("EPD0 forbids walks: F_TRANSLATION, and no table is read", "5.4", site="cd", effect="set")
 def test_cd_that_forbids_walks_ends_the_access(two: TwoStreams, machine: MachineUnderTest) -> None:
     machine.inject("cd", SetField("EPD0", 1), stream=STREAM)
     assert not two.write()
@@ -127,7 +117,12 @@ def test_cd_with_a_wrong_table_pointer_faults(
     machine.inject("cd", Flip((64 + bit,)), stream=STREAM)
     passed = two.write()
     if not passed:
-        assert machine.events.names[0] in ("F_TRANSLATION", "F_WALK_EABT", "C_BAD_CD", "F_ADDR_SIZE")
+        assert machine.events.names[0] in (
+            "F_TRANSLATION",
+            "F_WALK_EABT",
+            "C_BAD_CD",
+            "F_ADDR_SIZE",
+        )
     else:
         assert two.landed()
     two.assert_other_unharmed()
