@@ -1,0 +1,340 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The life of cached STEs and CDs: fetched, changed in memory, used, invalidated, synchronised.
+
+Spec: IHI 0070 3.21.3 (caching and updates of configuration), 4.3 (CFGI commands), 4.7.3. A cached
+structure is stale when memory has another one that an SMMU could tell from it: bits that nobody
+looks at do not count. Structures are compared when they are used, and when commands take effect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from smmu_emu.check.due import DueConfig, Early, Why
+from smmu_emu.check.peek import Peek
+from smmu_emu.check.words import SIZE, differs, used, valid, words_at_once
+from smmu_emu.smmuv3.context import Context, Stream, make_context
+from smmu_emu.smmuv3.device import Smmuv3
+from smmu_emu.smmuv3.spec.cd import CD
+from smmu_emu.smmuv3.spec.registers import CR2
+from smmu_emu.smmuv3.spec.ste import STE
+from smmu_emu.tlb import Tlb
+from smmu_emu.trace.events import Access, ConfigFetch, ConfigInvalidation, Event, Sync, TableWrite
+
+_MOST_STATES = 64
+
+
+class HeldConfig:
+    """A cached STE or CD; events are as in `Staleness` (smmu_emu.check.held)."""
+
+    __slots__ = (
+        "alive",
+        "changed",
+        "data",
+        "fetch",
+        "hit",
+        "left",
+        "noticed",
+        "number",
+        "pa",
+        "reported",
+        "stream_id",
+        "structure",
+        "substream_id",
+        "synced",
+        "unit",
+        "used",
+        "written",
+    )
+
+    def __init__(self, event: ConfigFetch) -> None:
+        self.unit = event.unit
+        self.structure = event.structure
+        self.stream_id = event.stream_id
+        self.substream_id = event.substream_id
+        self.pa = event.pa
+        self.data = event.data
+        self.number = event.entry
+        self.fetch = event
+        self.alive = True
+        self.reported: set[str] = set()
+        self.used: Event | None = None
+        self.clear()
+
+    def clear(self) -> None:
+        """It says what memory says."""
+        self.noticed: Event | None = None
+        self.written: Event | None = None
+        self.synced: Event | None = None
+        self.hit: Event | None = None
+        self.changed = ""
+        self.left: list[ConfigInvalidation] = []
+
+    def __str__(self) -> str:
+        name = f"the {self.structure} of stream {self.stream_id:#x}"
+        if self.structure == "CD" and self.substream_id is not None:
+            name += f" substream {self.substream_id:#x}"
+        return f"{name} at {self.pa:#x}"
+
+
+class Torn(NamedTuple):
+    """A live structure that an SMMU could have seen as neither the old nor the new one."""
+
+    structure: str
+    stream_id: int
+    substream_id: int | None
+    pa: int
+    words: int
+    between: Event | None
+    """The write after which it was neither; None if that follows from old and new alone."""
+    fetch: Event
+    event: ConfigInvalidation
+
+
+class _Committed(NamedTuple):
+    """What software last told the SMMU about: a structure's value."""
+
+    structure: str
+    stream_id: int
+    substream_id: int | None
+    value: int
+    fetch: ConfigFetch
+
+
+class Configs:
+    """Everything that one SMMU has cached of STEs and CDs."""
+
+    def __init__(
+        self,
+        smmu: Smmuv3,
+        peek: Peek,
+        due: Callable[[DueConfig], None],
+        early: Callable[[Early], None],
+        torn: Callable[[Torn], None],
+    ) -> None:
+        self.smmu = smmu
+        self.peek = peek
+        self.due = due
+        self.early = early
+        self.torn = torn
+        self._scratch = Tlb()
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget everything, as a reset does."""
+        self.held: dict[int, HeldConfig] = {}
+        self.stes: dict[int, HeldConfig] = {}
+        self.cds: dict[tuple[int, int | None], HeldConfig] = {}
+        self._committed: dict[int, _Committed] = {}
+        self._states: dict[int, list[tuple[int, TableWrite]]] = {}
+        self._unsynced: list[ConfigInvalidation] = []
+
+    # -- what others ask
+
+    def context(self, stream_id: int, substream_id: int | None) -> Context | None:
+        """The context that the last fetched structures of a stream make."""
+        ste = self.stes.get(stream_id)
+        if ste is None or len(ste.data) != SIZE:
+            return None
+        ids = self.smmu.ids
+        e2h = bool(CR2(self.smmu.registers.values["CR2"]).E2H)
+        stream = Stream(STE.from_bytes(ste.data), ids, self._scratch, e2h=e2h)
+        cd = self.cds.get((stream_id, substream_id))
+        if cd is None or len(cd.data) != SIZE:
+            return make_context(stream, None, ids, self._scratch)
+        return make_context(stream, CD.from_bytes(cd.data), ids, self._scratch)
+
+    def intact(self, stream_id: int, substream_id: int | None) -> bool:
+        """Whether memory still says of a stream what was fetched last."""
+        ste = self.stes.get(stream_id)
+        if ste is None or self._now(ste) is None or self._has_changed(ste):
+            return False
+        cd = self.cds.get((stream_id, substream_id))
+        return cd is None or not self._has_changed(cd)
+
+    # -- events
+
+    def fetched(self, event: ConfigFetch) -> None:
+        """A structure was read, and is cached unless ``entry`` is 0."""
+        if event.structure not in ("STE", "CD"):
+            return
+        if self._unsynced and event.pa:
+            self._fetched_early(event)
+        if len(event.data) == SIZE and event.pa:
+            value = int.from_bytes(event.data, "little")
+            self._committed.setdefault(
+                event.pa,
+                _Committed(event.structure, event.stream_id, event.substream_id, value, event),
+            )
+        if not event.entry:
+            return
+        held = self.held[event.entry] = HeldConfig(event)
+        if event.structure == "STE":
+            self.stes[event.stream_id] = held
+        else:
+            self.cds[event.stream_id, event.substream_id] = held
+
+    def _fetched_early(self, event: ConfigFetch) -> None:
+        """A stream is used before the CMD_SYNC of its invalidation is even issued."""
+        if not self.smmu.commands.queue.empty:
+            return
+        for invalidation in self._unsynced:
+            if _covers(invalidation, event.structure, event.stream_id, event.substream_id):
+                self.early(Early(HeldConfig(event), invalidation, Why.USED, event, True))
+                return
+
+    def accessed(self, event: Access) -> None:
+        """A stream was used: by what is cached of it, or what was just fetched."""
+        ste = self.stes.get(event.stream_id)
+        if ste is not None and ste.alive:
+            self._use(ste, event)
+        held = self.held.get(event.config)
+        if held is not None and held is not ste:
+            self._use(held, event)
+
+    def _use(self, held: HeldConfig, event: Event) -> None:
+        held.used = event
+        if self.peek.read(held.pa, SIZE) == held.data:
+            if held.noticed is not None:
+                held.clear()
+            return
+        self._look(held, event)
+        if held.noticed is None:
+            return
+        if held.hit is None:
+            held.hit = event
+        if held.synced is not None:
+            self.due(DueConfig(held, Why.USED, event))
+
+    def invalidated(self, event: ConfigInvalidation) -> None:
+        """A CFGI command took effect."""
+        self.refresh(event)
+        for number in event.removed:
+            held = self.held.pop(number, None)
+            if held is not None:
+                held.alive = False
+        for held in self.held.values():
+            if held.noticed is not None:
+                held.left.append(event)
+        self._commit(event)
+        self._unsynced.append(event)
+
+    def synced(self, event: Sync) -> None:
+        """A CMD_SYNC completed."""
+        self._unsynced.clear()
+        self.refresh(event)
+        for held in self.held.values():
+            if held.noticed is None:
+                continue
+            if held.synced is None:
+                held.synced = event
+            if held.hit is not None:
+                self.due(DueConfig(held, Why.USED, event))
+
+    def ended(self, event: Event) -> None:
+        """The run ends."""
+        self.refresh(event)
+        for held in self.held.values():
+            if held.noticed is not None and self.smmu.path.active:
+                self.due(DueConfig(held, Why.END, event))
+
+    def wrote(self, event: TableWrite) -> None:
+        """Somebody watched software write a structure."""
+        base = event.pa & -SIZE
+        committed = self._committed.get(base)
+        if committed is None:
+            return
+        states = self._states.setdefault(base, [])
+        value = states[-1][0] if states else committed.value
+        shift = 8 * (event.pa & -8) % (8 * SIZE)
+        value = value & ~((1 << 64) - 1 << shift) | event.new << shift
+        if len(states) < _MOST_STATES:
+            states.append((value, event))
+        for held in self.held.values():
+            if held.pa == base and held.noticed is None:
+                held.written = event
+
+    # -- comparing with memory
+
+    def refresh(self, event: Event) -> None:
+        """Find out which cached structures are stale."""
+        for held in self.held.values():
+            self._look(held, event)
+
+    def _look(self, held: HeldConfig, event: Event) -> None:
+        if not self._has_changed(held):
+            if held.noticed is not None:
+                held.clear()
+        elif held.noticed is None:
+            held.noticed = event
+            held.changed = _fields(held, self._now(held) or 0)
+
+    def _now(self, held: HeldConfig) -> int | None:
+        data = self.peek.read(held.pa, SIZE) if held.pa else None
+        return None if data is None else int.from_bytes(data, "little")
+
+    def _has_changed(self, held: HeldConfig) -> bool:
+        now = self._now(held)
+        if now is None or len(held.data) != SIZE:
+            return False
+        return differs(held.structure, int.from_bytes(held.data, "little"), now)
+
+    # -- updates that can be seen half done
+
+    def _commit(self, event: ConfigInvalidation) -> None:
+        """Software tells of a change: it went from what it told last to what memory has now."""
+        for pa, before in tuple(self._committed.items()):
+            if not _covers(event, before.structure, before.stream_id, before.substream_id):
+                continue
+            data = self.peek.read(pa, SIZE)
+            if data is None:
+                continue
+            now = int.from_bytes(data, "little")
+            if now == before.value:
+                self._states.pop(pa, None)
+                continue
+            if self.smmu.path.active:
+                self._check_update(pa, before, now, event)
+            self._states.pop(pa, None)
+            self._committed[pa] = before._replace(value=now)
+
+    def _check_update(
+        self, pa: int, before: _Committed, now: int, event: ConfigInvalidation
+    ) -> None:
+        structure, stream_id, substream_id, old, fetch = before
+        words = words_at_once(structure, old, now)
+        between: TableWrite | None = None
+        for value, write in self._states.get(pa, ()):
+            if _is_neither(structure, value, old, now):
+                between = write
+                break
+        both = valid(structure, old) and valid(structure, now)
+        if between is not None or (both and words > 1):
+            self.torn(Torn(structure, stream_id, substream_id, pa, words, between, fetch, event))
+
+
+def _is_neither(structure: str, value: int, old: int, new: int) -> bool:
+    """Whether an SMMU that reads ``value`` acts neither as with the old nor as with the new one."""
+    return differs(structure, value, old) and differs(structure, value, new)
+
+
+def _covers(
+    event: ConfigInvalidation, structure: str, stream_id: int, substream_id: int | None
+) -> bool:
+    """Whether a CFGI command names a structure."""
+    if not event.stream_id <= stream_id < event.stream_id + event.streams:
+        return False
+    if event.what == "CD":
+        return structure == "CD" and (substream_id or 0) == (event.substream_id or 0)
+    return event.what == "STE" or structure == "CD"
+
+
+def _fields(held: HeldConfig, now: int) -> str:
+    """The names of fields that count and differ."""
+    layout = STE if held.structure == "STE" else CD
+    old = int.from_bytes(held.data, "little")
+    mask = (old ^ now) & (used(held.structure, old) | used(held.structure, now))
+    names = [name for name in layout.FIELDS if layout.mask(name) & mask]
+    shown = ", ".join(names[:6])
+    return shown + (f" and {len(names) - 6} more" if len(names) > 6 else "")

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Looking at memory without anybody noticing, and noticing what changed in pages that hold tables.
+
+Nobody tells the checker of writes. It compares instead: the descriptors behind an entry when the
+entry is used, and whole pages of tables at the moments when commands take effect. A page is
+compared by one copy and one memcmp, about a quarter of a microsecond.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from smmu_emu.memory import PAGE, PhysicalMemory
+
+
+class Peek:
+    """Reads RAM, and nothing but RAM: devices are never touched, nothing is reported."""
+
+    def __init__(self, memory: PhysicalMemory) -> None:
+        self.memory = memory
+
+    def read(self, pa: int, size: int) -> bytes | None:
+        """``size`` bytes at ``pa``; None unless all of it is RAM."""
+        ram = self.memory.find_ram(pa, size)
+        if ram is None:
+            return None
+        offset = pa - ram.base
+        return ram.buffer[offset : offset + size]
+
+    def word(self, pa: int) -> int | None:
+        """The doubleword at ``pa``; None if there is no RAM."""
+        ram = self.memory.rams[0]
+        offset = pa - ram.base
+        if 0 <= offset < ram.size and not offset & 7:
+            return ram.words[offset >> 3]
+        data = self.read(pa, 8)
+        return None if data is None else int.from_bytes(data, "little")
+
+
+class Change:
+    """A doubleword of a table that is not what it was when last looked at."""
+
+    __slots__ = ("new", "old", "pa")
+
+    def __init__(self, pa: int, old: int, new: int) -> None:
+        self.pa = pa
+        self.old = old
+        self.new = new
+
+    @property
+    def made(self) -> bool:
+        """Whether an invalid descriptor became a valid one."""
+        return bool(self.new & 1 and not self.old & 1)
+
+
+class TableWatch:
+    """Pages that hold tables, as they were when last looked at.
+
+    ``made`` tells that a descriptor became valid since `changes` was last asked.
+    """
+
+    def __init__(self, peek: Peek) -> None:
+        self.peek = peek
+        self.made = False
+        self._pages: dict[int, bytearray] = {}
+
+    def saw(self, pa: int, value: int) -> None:
+        """The doubleword at ``pa`` was read, or written by hardware: its page is watched."""
+        page = pa & -PAGE
+        known = self._pages.get(page)
+        if known is None:
+            data = self.peek.read(page, PAGE)
+            if data is None:
+                return
+            known = self._pages[page] = bytearray(data)
+        offset = pa - page
+        if not known[offset] & 1 and value & 1:
+            self.made = True
+        known[offset : offset + 8] = value.to_bytes(8, "little")
+
+    def changes(self) -> list[Change]:
+        """What changed since the last time."""
+        found: list[Change] = []
+        self.made = False
+        for page, before in self._pages.items():
+            now = self.peek.read(page, PAGE)
+            if now is not None and now != before:
+                found += _differences(page, before, now)
+                self._pages[page] = bytearray(now)
+        return found
+
+    def clear(self) -> None:
+        """Watch nothing."""
+        self._pages.clear()
+
+
+def _differences(page: int, before: bytearray, now: bytes) -> Iterator[Change]:
+    olds, news = memoryview(before).cast("Q"), memoryview(now).cast("Q")
+    for index, (old, new) in enumerate(zip(olds, news, strict=True)):
+        if old != new:
+            yield Change(page + 8 * index, old, new)
