@@ -32,6 +32,7 @@ class Interposition:
     """One function before another; `remove` takes it away. Harmless when done already."""
 
     __slots__ = ("_place", "layer", "wrap")
+    unsaved = ("*",)
 
     def __init__(self, place: _Place, wrap: Wrap, layer: Layer) -> None:
         self._place: _Place | None = place
@@ -50,6 +51,7 @@ class _Place:
     """One attribute of one object, and who stands before it."""
 
     __slots__ = ("layers", "name", "original", "owner", "was_own")
+    unsaved = ("*",)
 
     def __init__(self, owner: Any, name: str) -> None:
         self.owner = owner

@@ -130,6 +130,9 @@ def put_back(machine: Machine, snapshot: Snapshot) -> None:
     fresh_core = machine.core if machine.has_core and not snapshot.has_core else None
     if fresh_core is not None:
         fresh_core.reset(0)
+        for name in ("irq", "fiq", "physical_timer", "virtual_timer", "hypervisor_timer"):
+            line = getattr(fresh_core, name)
+            line.level, line.pulses = False, 0
     kept.put_back()
     if fresh_core is not None:
         lines: Any = machine.board.gic.cpu

@@ -27,7 +27,7 @@ import functools
 import re
 import struct
 import types
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 from pathlib import PurePath
 from random import Random
@@ -139,7 +139,9 @@ class Kept:
             _put_back_slots(part, slots)
         for dictionary, items in self.dicts:
             dictionary.clear()
-            dict.update(dictionary, items)
+            # Counter.update would add.
+            update = OrderedDict.update if isinstance(dictionary, OrderedDict) else dict.update
+            update(dictionary, items)
         for container, values in self.others:
             if isinstance(container, list | bytearray):
                 container[:] = values

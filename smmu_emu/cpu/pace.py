@@ -34,7 +34,7 @@ class Pace:
     """The running slice of one core."""
 
     wiring = ("engine", "clock", "ns")
-    unsaved = ("_before", "_counters")
+    unsaved = ("_before", "_counters", "origin", "_end")
 
     def __init__(self, engine: Engine, clock: Clock, ns_per_instruction: int) -> None:
         self.engine = engine
