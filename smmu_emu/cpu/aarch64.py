@@ -24,26 +24,21 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from smmu_emu.clock import Clock
-from smmu_emu.cpu.breakpoints import Breakpoints
 from smmu_emu.cpu.client import Client, ClientEngine
-from smmu_emu.cpu.codewatch import CodeWatch
-from smmu_emu.cpu.engine import EL2H_MASKED, GUEST_MODELS, HCR_EL2, MASK64, PC, SCR_EL3, Engine
-from smmu_emu.cpu.exit import ExitInfo, ExitKind
-from smmu_emu.cpu.faults import MemoryFaults
+from smmu_emu.cpu.codewatch64 import CodeWatch64
+from smmu_emu.cpu.core import Core
+from smmu_emu.cpu.engine import EL2H_MASKED, GUEST_MODELS, HCR_EL2, PC, SCR_EL3, Engine
+from smmu_emu.cpu.execution import MASK64
 from smmu_emu.cpu.interrupts import InterruptInputs
-from smmu_emu.cpu.mmio import InstructionPlans, WindowPort
+from smmu_emu.cpu.loadstore import decode
+from smmu_emu.cpu.mmio import MemoryAccess
 from smmu_emu.cpu.names import SYSTEM
-from smmu_emu.cpu.pace import Pace
-from smmu_emu.cpu.runstate import RunState, Waiting
 from smmu_emu.cpu.semihosting import Semihosting
 from smmu_emu.cpu.sysregs import SystemDevice, SystemRegisters
 from smmu_emu.cpu.timer import Timer
 from smmu_emu.cpu.traps import HCR_TDZ, Traps
-from smmu_emu.cpu.virtual import VirtualMemory
-from smmu_emu.cpu.watchpoints import Watchpoint, Watchpoints
-from smmu_emu.errors import ConfigurationError, EmulatorError
-from smmu_emu.interrupt import InterruptLine
-from smmu_emu.memory import PAGE, PhysicalMemory
+from smmu_emu.errors import ConfigurationError
+from smmu_emu.memory import PhysicalMemory
 
 _SCR = 0x1501  # NS, HCE, RW, TWI
 _HCR_RW = 1 << 31
@@ -53,7 +48,7 @@ _PATIENCE = 1_000_000
 """Events on the clock that a waiting core lets pass before it is called dead."""
 
 
-class Aarch64Core:
+class Aarch64Core(Core):
     """One core on a memory map that is complete: add RAM and windows before making it.
 
     The core starts in EL1h or EL2h, non-secure, MMU off, as firmware or PSCI would enter an image.
@@ -64,23 +59,6 @@ class Aarch64Core:
 
     Raises: ConfigurationError for a model that does not exist.
     """
-
-    irq: InterruptLine
-    """The IRQ input, a level: the interrupt controller drives it."""
-    fiq: InterruptLine
-    """The FIQ input, a level."""
-    physical_timer: InterruptLine
-    """EL1 physical timer's output, a level (PPI 30 on boards of Arm's kind): set its ``sink``."""
-    virtual_timer: InterruptLine
-    """EL1 virtual timer's output, a level (PPI 27): set its ``sink``."""
-    hypervisor_timer: InterruptLine
-    """EL2 physical timer's output, a level (PPI 26): set its ``sink``."""
-    idle: Callable[[int | None], int | None] | None
-    """What an idle core does instead of skipping to the next thing on the clock, for people who
-    watch: it gets that deadline (None: nothing is due), may sleep and feed devices, and answers up
-    to when time has passed (None: nothing will ever come). Runs with it do not repeat exactly."""
-
-    unsaved = ("idle", "_pristine")
 
     def __init__(
         self,
@@ -98,21 +76,12 @@ class Aarch64Core:
             raise ConfigurationError(
                 f"no core model {model!r} for guests; there are {', '.join(GUEST_MODELS)}"
             )
-        if ns_per_instruction < 1:
-            raise ConfigurationError(f"{ns_per_instruction} ns an instruction; 1 is the least")
-        self._memory = memory
-        self._clock = clock
-        self._unmodelled = unmodelled
-        self._reported: set[tuple[str, int]] = set()
-        self._engine = engine = (
+        self._engine: Engine = (
             Engine(memory, model) if client is None else ClientEngine(memory, model, client)
         )
         self._begin_as_firmware_would()
-        self._state = RunState()
-        self._pace = pace = Pace(engine, clock, ns_per_instruction)
-        self._virtual = virtual = VirtualMemory(engine, memory)
-        self._events_waited_for = 0
-        self.idle = None
+        super().__init__(self._engine, memory, clock, ns_per_instruction, unmodelled)
+        engine, pace, virtual, plans = self._engine, self._pace, self._virtual, self._plans
         self._interrupts = interrupts = InterruptInputs(engine, pace)
         self.irq, self.fiq = interrupts.irq, interrupts.fiq
         physical, hypervisor = Timer(clock, "physical timer"), Timer(clock, "hypervisor timer")
@@ -122,16 +91,9 @@ class Aarch64Core:
         timers = physical, virtual_timer, hypervisor
         self._system = SystemRegisters(engine, pace, timers, self._report)
 
-        plans = InstructionPlans(engine, virtual.instruction)
-        self._ports = [WindowPort(window, engine, pace, plans) for window in memory.windows]
-        self._faults = MemoryFaults(engine, memory, pace, plans)
         system = self._system
-        self._code = CodeWatch(engine, memory, pace, plans, system.read, system.write)
+        self._code = CodeWatch64(engine, memory, pace, plans, system.read, system.write)
         host = Semihosting(virtual, clock, console or (lambda _: None), command_line)
-        self._breakpoints = Breakpoints(engine, pace, self._state)
-        self._watchpoints = Watchpoints(engine, pace)
-        self.watched: Watchpoint | None = None
-        """What ended the last run, if that was a watchpoint."""
         self._traps = Traps(engine, pace, memory, virtual, self._state, system, host, self._report)
         memory.code_written = self._code.written
         self._pristine = {1: engine.save()}
@@ -165,16 +127,6 @@ class Aarch64Core:
     def highest_level(self) -> int:
         """The exception level that the guest started at, 1 or 2."""
         return self._system.highest
-
-    @property
-    def pc(self) -> int:
-        """Address of the instruction being executed: exact inside device callbacks too."""
-        return self._pace.pc
-
-    @property
-    def instructions(self) -> int:
-        """Instructions begun since reset, those included that ended in an exception."""
-        return self._pace.instructions
 
     def x(self, n: int) -> int:
         """Register Xn (0 to 30)."""
@@ -215,68 +167,6 @@ class Aarch64Core:
         else:
             raise ConfigurationError(f"no register {name!r}")
 
-    def translate(self, va: int) -> int | None:
-        """Physical address of ``va`` for the core as it stands now; None where it would fault."""
-        return self._virtual.translate(va)
-
-    def read_virtual(self, va: int, size: int) -> bytes | None:
-        """``size`` bytes of RAM at virtual address ``va``; None where not all of it is RAM."""
-        return self._virtual.read(va, size)
-
-    def physical_address(self, va: int) -> int | None:
-        """Where virtual address ``va`` leads by now, for loads or for execution; None: it faults."""
-        return self._virtual.translate(va)
-
-    def write_virtual(self, va: int, data: bytes) -> bool:
-        """Write ``data`` to RAM that the core can read at ``va``, even if it could not write there.
-
-        For debuggers and tests, between runs. False, and nothing written, where not all is RAM.
-        """
-        self._check_stopped()
-        return self._virtual.overwrite(va, data)
-
-    @property
-    def breakpoints(self) -> frozenset[int]:
-        """Virtual addresses that have a breakpoint."""
-        return frozenset(self._breakpoints.addresses)
-
-    def add_breakpoint(self, va: int) -> None:
-        """End runs, with `ExitKind.BREAKPOINT`, before the instruction at ``va`` executes.
-
-        Neither memory nor counts change. A run that ended so goes on with the next `run`. Not while
-        running; breakpoints survive a reset.
-
-        Raises: ConfigurationError for an address where no instruction can be.
-        """
-        self._check_stopped()
-        if va & 3 or not 0 <= va <= MASK64:
-            raise ConfigurationError(f"no instruction can be at {va:#x}")
-        self._breakpoints.add(va)
-
-    def remove_breakpoint(self, va: int) -> None:
-        """Take a breakpoint away; harmless if there is none. Not while running."""
-        self._check_stopped()
-        self._breakpoints.remove(va)
-
-    def add_watchpoint(self, watchpoint: Watchpoint) -> None:
-        """End runs, with `ExitKind.WATCHPOINT`, after an instruction that accessed these bytes.
-
-        It watches the memory that the virtual address means now. Not while running.
-
-        Raises: ConfigurationError where that is not RAM of one page.
-        """
-        self._check_stopped()
-        _, va, size = watchpoint
-        pa = self._virtual.translate(va)
-        if not 0 < size <= PAGE - va % PAGE or pa is None or not self._memory.find_ram(pa, size):
-            raise ConfigurationError(f"cannot watch {size} bytes at {va:#x}: no RAM of one page")
-        self._watchpoints.add(watchpoint, pa)
-
-    def remove_watchpoint(self, watchpoint: Watchpoint) -> None:
-        """Take a watchpoint away; harmless if there is none. Not while running."""
-        self._check_stopped()
-        self._watchpoints.remove(watchpoint)
-
     # -- running
 
     def reset(self, entry: int, *, el: int = 1, x0: int = 0) -> None:
@@ -296,13 +186,8 @@ class Aarch64Core:
         self._traps.reset()
         self._engine.registers[PC] = entry & MASK64
         self._engine.registers[0] = x0 & MASK64
-        self._state.reset()
-        self._pace.reset()
+        self._begin_anew()
         self._system.reset()
-        self._code.reset()
-        self._breakpoints.reset()
-        self._reported.clear()
-        self._events_waited_for = 0
 
     def forget_translations(self) -> None:
         """Ask for every translation anew, from the next instruction on. For an SMMU that changed.
@@ -312,134 +197,12 @@ class Aarch64Core:
         if isinstance(self._engine, ClientEngine):
             self._engine.forget()
 
-    def request_exit(self, reason: str, status: int = 0) -> None:
-        """End the run right after the current instruction. For devices, timers and tests."""
-        self._state.end(ExitKind.DEVICE, reason, status)
-        self._pace.interrupt()
-
-    def run(self, max_instructions: int | None = None) -> ExitInfo:
-        """Execute until something ends the run.
-
-        Raises: what a device, the console or an action on the clock raised. The instruction that
-        called the device has not executed then.
-        """
-        self._check_stopped()
-        clock, pace, state = self._clock, self._pace, self._state
-        last = None if max_instructions is None else pace.instructions + max_instructions
-        breakpoints = self._breakpoints
-        breakpoints.before_run()
-        self.watched = None
-        while True:
-            clock.advance(clock.now)
-            if state.ending is not None:
-                return self._ended()
-            if state.waiting is Waiting.FOR_INTERRUPT:
-                self._wait()
-                continue
-            left = 1 << 62 if last is None else last - pace.instructions
-            if state.waiting is Waiting.IN_A_SPIN:
-                left = self._spin(left)
-            if left <= 0:
-                reason = f"{max_instructions} instructions executed"
-                state.end(ExitKind.MAX_INSTRUCTIONS, reason)
-            if state.waiting is not Waiting.NOT or state.ending is not None:
-                continue
-            self._interrupts.drive()
-            self._engine.settle()
-            self._code.settle()
-            self._traps.after_slice(pace.slice(left))
-            if breakpoints.reached is not None or self._watchpoints.hit is not None:
-                self._end_for_debugger()
-            if self._code.misaligned_pc:
-                self._code.misaligned_pc = False
-                self._traps.pc_alignment_fault()
-            elif pace.slice_was_whole and self._spins():
-                state.waiting = Waiting.IN_A_SPIN
-
-    def _check_stopped(self) -> None:
-        if self._pace.running:
-            raise EmulatorError("the core is running: a device can only request_exit()")
-
-    def _end_for_debugger(self) -> None:
-        reached, self.watched = self._breakpoints.take_reached(), self._watchpoints.take_hit()
-        if reached is not None:
-            self._state.end(ExitKind.BREAKPOINT, f"breakpoint at {reached:#x}")
-        if self.watched is not None:
-            kind, va, size = self.watched
-            reason = f"{kind.value} of a watched {size} bytes at {va:#x}"
-            self._state.end(ExitKind.WATCHPOINT, reason)
-
-    def _ended(self) -> ExitInfo:
-        assert self._state.ending is not None
-        kind, status, reason = self._state.ending
-        self._state.ending = None
-        return ExitInfo(kind, status, reason, self.pc, self.instructions)
-
-    # -- waiting
-
-    def _wait(self) -> None:
-        """WFI: let time pass up to an interrupt, or to where none can come."""
-        if self._interrupts.pending:
-            self._state.waiting = Waiting.NOT
-            self._events_waited_for = 0
-            return
-        deadline = self._next_event() if self.idle is None else self._rest(self.idle)
-        if deadline is not None:
-            self._clock.advance(deadline)
-
-    def _rest(self, idle: Callable[[int | None], int | None]) -> int | None:
-        """Let the owner of the machine decide how long the core is idle."""
-        time = idle(self._clock.next_deadline())
-        if time is None and not self._interrupts.pending:
-            self._state.end(ExitKind.DEADLOCK, self._why_dead("none can come"))
-        return time
-
-    def _spin(self, left: int) -> int:
-        """A branch to itself: as though it were executed up to the next thing that happens.
-
-        Answers what is left of a budget of ``left`` instructions.
-        """
-        if self._interrupts.will_be_taken or not self._spins():
-            self._state.waiting = Waiting.NOT
-            self._events_waited_for = 0
-            return left
-        deadline = self._next_event()
-        return left if deadline is None else left - self._pace.skip(deadline, left)
-
-    def _next_event(self) -> int | None:
-        """When something happens that may end the wait; ends the run if nothing will."""
-        deadline = self._clock.next_deadline()
-        self._events_waited_for += 1
-        if deadline is None:
-            self._state.end(ExitKind.DEADLOCK, self._why_dead("none can come"))
-        elif self._events_waited_for > _PATIENCE:
-            self._state.end(ExitKind.DEADLOCK, self._why_dead(f"none among {_PATIENCE} events"))
-            return None
-        return deadline
+    def _access_at(self, pc: int) -> MemoryAccess | None:
+        word = self._virtual.instruction(pc)
+        return None if word is None else decode(word)
 
     def _spins(self) -> bool:
         return self._virtual.instruction(self.pc) == _BRANCH_TO_SELF
-
-    def _why_dead(self, why: str) -> str:
-        if self._state.waiting is Waiting.FOR_INTERRUPT:
-            return f"waits for an interrupt before {self.pc:#x}: {why}"
-        if self._interrupts.irq_masked:
-            return f"spins for ever at {self.pc:#x}, a branch to itself, with interrupts masked"
-        return f"spins at {self.pc:#x}, a branch to itself, until an interrupt: {why}"
-
-    # -- the rest
-
-    def _report(self, what: str, pc: int) -> None:
-        if (what, pc) not in self._reported:
-            self._reported.add((what, pc))
-            if self._unmodelled is not None:
-                self._unmodelled(what, pc)
-
-    def close(self) -> None:
-        """Give the memory's code watch back and free the engine."""
-        self._memory.code_written = None
-        self._memory.code_frames.clear()
-        self._engine.close()
 
 
 def _general(n: int) -> int:

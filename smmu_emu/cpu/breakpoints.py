@@ -13,7 +13,7 @@ are not.
 from __future__ import annotations
 
 from smmu_emu.cpu import abi
-from smmu_emu.cpu.engine import Engine
+from smmu_emu.cpu.execution import Execution
 from smmu_emu.cpu.pace import Pace
 from smmu_emu.cpu.runstate import RunState, Waiting
 
@@ -27,7 +27,7 @@ class Breakpoints:
     wiring = ("_engine", "_pace", "_state")
     unsaved = ("addresses", "_hooks", "_callback", "_kind")
 
-    def __init__(self, engine: Engine, pace: Pace, state: RunState) -> None:
+    def __init__(self, engine: Execution, pace: Pace, state: RunState) -> None:
         from unicorn import unicorn_const
 
         self._engine = engine

@@ -24,8 +24,9 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from smmu_emu.cpu import abi
-from smmu_emu.cpu.engine import MASK64, PC, Engine
+from smmu_emu.cpu.engine import PC, Engine
 from smmu_emu.cpu.exceptions import EXTERNAL_ABORT, WRITE_NOT_READ
+from smmu_emu.cpu.execution import MASK64
 from smmu_emu.cpu.loadstore import is_unprivileged
 from smmu_emu.cpu.mmio import InstructionPlans
 from smmu_emu.cpu.names import SYSTEM

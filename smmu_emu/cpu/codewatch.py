@@ -6,18 +6,16 @@ that this room knows
 
 - which memory holds code. A write there by anyone but the core drops what was translated from it,
   before the next instruction executes: no instruction cache, no maintenance needed.
-- where system registers are accessed that the engine would answer with host time or would hang on.
-  Hooks on exactly those instructions cost nothing elsewhere.
-- whether PC is misaligned, which this engine does not check.
+- what its instructions are: `codewatch64` and `codewatch32` look for those that the engine cannot
+  be left to execute.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from smmu_emu.cpu import abi
-from smmu_emu.cpu.engine import PC, Engine
+from smmu_emu.cpu.execution import Execution
 from smmu_emu.cpu.mmio import InstructionPlans
 from smmu_emu.cpu.pace import Pace
 from smmu_emu.memory import PAGE, PhysicalMemory
@@ -25,26 +23,6 @@ from smmu_emu.memory import PAGE, PhysicalMemory
 _LINE_LG2 = 6
 _MUCH = 64 << 10
 """Writes longer than this, in bytes, are not looked at line by line."""
-
-_SYSTEM = b"\xd5"
-"""The last byte of every system instruction."""
-_BRANCH_TO_SELF = b"\x00\x00\x00\x14"
-_READ = 1 << 21
-"""In MRS, not in MSR."""
-
-
-def _is_watched(word: int) -> bool:
-    """MRS and MSR of the system registers that `SystemRegisters` answers."""
-    op0, op1, crn, crm = word >> 19 & 3, word >> 16 & 7, word >> 12 & 15, word >> 8 & 15
-    if op0 == 2:  # debug
-        return True
-    if op0 != 3:
-        return False
-    if op1 == 3:  # performance monitors, timers
-        return crn in (9, 14)
-    if op1 == 4:  # EL2's timers
-        return crn == 14
-    return op1 == 0 and ((crn == 0 and crm in (4, 5)) or (crn == 9 and crm == 14))
 
 
 class CodeWatch:
@@ -54,34 +32,27 @@ class CodeWatch:
     """
 
     unsaved = ("*",)
+    branch_to_self: bytes
 
     def __init__(
         self,
-        engine: Engine,
+        engine: Execution,
         memory: PhysicalMemory,
         pace: Pace,
         plans: InstructionPlans,
-        on_read: Callable[..., int],
-        on_write: Callable[..., int],
     ) -> None:
-        from unicorn import arm64_const, unicorn_const
+        from unicorn import unicorn_const
 
         self._engine = engine
         self._memory = memory
         self._pace = pace
         self._plans = plans
-        self._on_read = abi.SystemInstruction(on_read), arm64_const.UC_ARM64_INS_MRS
-        self._on_write = abi.SystemInstruction(on_write), arm64_const.UC_ARM64_INS_MSR
-        self._hook_kind = unicorn_const.UC_HOOK_INSN
         self._lines: set[int] = set()
         self._pages: dict[int, int] = {}
-        self._sites: set[tuple[int, bool]] = set()
-        self._new_sites: set[tuple[int, bool]] = set()
         self._written: list[tuple[int, int]] = []
-        self._odd_blocks: list[tuple[int, int]] = []
         self._unsettled = False
         self.misaligned_pc = False
-        """The slice ended because PC is not a multiple of 4."""
+        """The slice ended because PC is not a multiple of 4, where it has to be."""
         self._execute_a_first_block()
         engine.hook(unicorn_const.UC_HOOK_EDGE_GENERATED, abi.BlockMade(self._block_made))
 
@@ -90,8 +61,8 @@ class CodeWatch:
         if self._memory.rams:
             ram = self._memory.rams[0]
             before = bytes(ram.view[:4])
-            ram.view[:4] = _BRANCH_TO_SELF
-            self._engine.registers[PC] = ram.base
+            ram.view[:4] = self.branch_to_self
+            self._engine.registers[self._engine.pc_index] = ram.base
             self._engine.start(1)
             ram.view[:4] = before
             self._engine.drop_all_code()
@@ -113,19 +84,13 @@ class CodeWatch:
     def _block_made(self, _engine: object, block: Any, _previous: object, _user: object) -> None:
         try:
             pc, size = block[0].pc, block[0].size
-            if self._engine.in_aarch32:
-                self._engine.stop_before_block()
-                return
-            if pc & 3:
-                self.misaligned_pc = True
-                self._odd_blocks.append((pc, size))
-                self._unsettled = True
+            if self._is_odd(pc, size):
                 self._engine.stop_before_block()
                 return
             pa = self._engine.translate(pc, abi.PROT_EXEC)
             if pa is not None:
                 self._look(pc, size, pa)
-            if self._new_sites:
+            if self._found_something:
                 self._engine.stop_before_block()
         except BaseException as error:
             self._pace.fail(error)
@@ -143,18 +108,19 @@ class CodeWatch:
         self._memory.code_frames.add(pa // PAGE)
         self._lines.update(range(pa >> _LINE_LG2, (pa + size - 1 >> _LINE_LG2) + 1))
         offset = pa - ram.base
-        code = bytes(ram.view[offset : offset + size])
-        at = code.find(_SYSTEM)
-        while at >= 0:
-            if at & 3 == 3:
-                self._look_at_system(va + at - 3, int.from_bytes(code[at - 3 : at + 1], "little"))
-            at = code.find(_SYSTEM, at + 1)
+        self._look_at_code(va, bytes(ram.view[offset : offset + size]))
 
-    def _look_at_system(self, va: int, word: int) -> None:
-        site = va, bool(word & _READ)
-        if _is_watched(word) and site not in self._sites:
-            self._new_sites.add(site)
-            self._unsettled = True
+    def _is_odd(self, pc: int, size: int) -> bool:
+        """Whether a block is none that may execute; it is dropped."""
+        return False
+
+    @property
+    def _found_something(self) -> bool:
+        """Whether a new block must not execute before `settle`."""
+        return False
+
+    def _look_at_code(self, va: int, code: bytes) -> None:
+        """New code at ``va``."""
 
     def written(self, pa: int, size: int) -> None:
         """Somebody else wrote into a frame that holds code."""
@@ -169,17 +135,12 @@ class CodeWatch:
         if not self._unsettled:
             return
         self._unsettled = False
-        for site, is_read in sorted(self._new_sites):
-            callback, instruction = self._on_read if is_read else self._on_write
-            self._engine.hook(self._hook_kind, callback, site, site, instruction)
-            self._engine.drop_code(site, 4)
-        self._sites |= self._new_sites
-        self._new_sites.clear()
-        for pc, size in self._odd_blocks:
-            self._engine.drop_code(pc, size)
-        self._odd_blocks.clear()
+        self._settle_sites()
         for pa, size in self._written:
             self._engine.drop_physical_code(pa, size)
         if self._written:
             self._plans.forget()
             self._written.clear()
+
+    def _settle_sites(self) -> None:
+        """Between slices: hook what `_look_at_code` found."""

@@ -9,7 +9,8 @@ Reference: DDI 0487 D1.4.2 (entry), D1.4.1.6 (vectors), J1.1 AArch64.TakeExcepti
 
 from __future__ import annotations
 
-from smmu_emu.cpu.engine import MASK64, PC, SP, Engine
+from smmu_emu.cpu.engine import PC, SP, Engine
+from smmu_emu.cpu.execution import MASK64
 from smmu_emu.cpu.names import SYSTEM
 
 EC_UNKNOWN = 0x00

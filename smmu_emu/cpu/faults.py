@@ -10,8 +10,8 @@ Reference: DDI 0487 D1.4.2.1 (FAR and FnV of external aborts), D24.2 (ESR_EL1, d
 from __future__ import annotations
 
 from smmu_emu.cpu import abi
-from smmu_emu.cpu.engine import PC, Engine
 from smmu_emu.cpu.exceptions import EXTERNAL_ABORT, WRITE_NOT_READ
+from smmu_emu.cpu.execution import Execution
 from smmu_emu.cpu.mmio import InstructionPlans
 from smmu_emu.cpu.pace import Pace, PendingException
 from smmu_emu.memory import PhysicalMemory
@@ -23,7 +23,7 @@ class MemoryFaults:
     """Turns the engine's complaints about unmapped memory into aborts of the guest."""
 
     def __init__(
-        self, engine: Engine, memory: PhysicalMemory, pace: Pace, plans: InstructionPlans
+        self, engine: Execution, memory: PhysicalMemory, pace: Pace, plans: InstructionPlans
     ) -> None:
         from unicorn import unicorn_const
 
@@ -42,7 +42,7 @@ class MemoryFaults:
         try:
             write = kind == _WRITE_UNMAPPED
             self._memory.unanswered(pa, "write" if write else "read")
-            access = self._plans.at(self._engine.registers[PC])[3]
+            access = self._plans.at(self._engine.pc)[3]
             iss = EXTERNAL_ABORT | (WRITE_NOT_READ if write else 0)
             far = self._plans.virtual(access, pa)
             self._pace.cancel(PendingException(data_abort=True, iss=iss, far=far))

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from smmu_emu.cpu.engine import MASK64
+from smmu_emu.cpu.execution import MASK64
 
 LITERAL = -1
 """`MemoryAccess.base` of PC-relative loads."""

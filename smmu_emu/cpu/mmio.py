@@ -16,13 +16,40 @@ Reference: DDI 0487 B2.10.2 (Device memory), B2.8.2 (alignment of data accesses)
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
-from smmu_emu.cpu.engine import MASK64, PC, Engine
 from smmu_emu.cpu.exceptions import ALIGNMENT_FAULT, EXTERNAL_ABORT, WRITE_NOT_READ
-from smmu_emu.cpu.loadstore import MemoryAccess, decode
+from smmu_emu.cpu.execution import MASK64, Execution
 from smmu_emu.cpu.pace import Pace, PendingException
 from smmu_emu.memory import PAGE, Window
+
+
+class MemoryAccess(Protocol):
+    """What one instruction touches; `loadstore` and `loadstore32` make them from instructions.
+
+    ``size`` is one element in bytes, aligned accesses are atomic by it; ``total`` is all of them.
+    The address is that of general register ``base`` plus ``offset``, if ``base`` is not negative
+    and ``extended`` is None.
+    """
+
+    @property
+    def size(self) -> int: ...
+
+    @property
+    def total(self) -> int: ...
+
+    @property
+    def base(self) -> int: ...
+
+    @property
+    def offset(self) -> int: ...
+
+    @property
+    def extended(self) -> int | None: ...
+
+    def address(self, registers: Sequence[int], pc: int) -> int: ...
+
 
 Plan = tuple[int, int, int, MemoryAccess | None]
 """Unit in bytes, base register and offset of a simple access, and the whole of it.
@@ -42,9 +69,9 @@ class InstructionPlans:
 
     unsaved = ("*",)
 
-    def __init__(self, engine: Engine, fetch: Callable[[int], int | None]) -> None:
+    def __init__(self, engine: Execution, look: Callable[[int], MemoryAccess | None]) -> None:
         self._engine = engine
-        self._fetch = fetch
+        self._access_at = look
         self._known: dict[int, Plan] = {}
         self.ambiguous = False
 
@@ -57,8 +84,7 @@ class InstructionPlans:
         return plan if plan is not None else self._look(pc)
 
     def _look(self, pc: int) -> Plan:
-        word = self._fetch(pc)
-        access = decode(word) if word is not None else None
+        access = self._access_at(pc)
         if access is None:
             plan = _UNKNOWN
         elif access.extended is None and access.base >= 0:
@@ -72,7 +98,7 @@ class InstructionPlans:
     def address(self, access: MemoryAccess) -> int:
         """Where the instruction that is executing begins to access memory."""
         registers = self._engine.registers
-        return access.address(registers, registers[PC])
+        return access.address(registers, self._engine.pc)
 
     def virtual(self, access: MemoryAccess | None, pa: int) -> int | None:
         """The virtual address of that byte of the access in progress that is at ``pa``, if known.
@@ -91,13 +117,16 @@ class InstructionPlans:
 class WindowPort:
     """One device window: puts pieces together and keeps time."""
 
-    wiring = ("_window", "_engine", "_pace", "_plans")
+    wiring = ("_window", "_engine", "_pace", "_plans", "_pc_index")
 
-    def __init__(self, window: Window, engine: Engine, pace: Pace, plans: InstructionPlans) -> None:
+    def __init__(
+        self, window: Window, engine: Execution, pace: Pace, plans: InstructionPlans
+    ) -> None:
         self._window = window
         self._engine = engine
         self._pace = pace
         self._plans = plans
+        self._pc_index = engine.pc_index
         self._wide = 0
         self._wide_from = self._wide_end = -1
         """Load pieces at these offsets are served from the bits of ``_wide``, in order."""
@@ -119,7 +148,7 @@ class WindowPort:
         try:
             pace.sync()
             registers = engine.registers
-            unit, base, distance, access = self._plans.at(registers[PC])
+            unit, base, distance, access = self._plans.at(registers[self._pc_index])
             if not unit or registers[base] + distance & unit - 1:
                 value = self._read_oddly(access, offset, size)
             elif unit == size:
@@ -184,12 +213,12 @@ class WindowPort:
         pace = self._pace
         pace.sync()
         if self._window.device.write(offset, size, value) is False:
-            access = self._plans.at(self._engine.registers[PC])[3]
+            access = self._plans.at(self._engine.pc)[3]
             self._refused(access, offset, WRITE_NOT_READ)
         pace.settle()
 
     def _begin_store(self, offset: int, size: int, value: int) -> None:
-        access = self._plans.at(self._engine.registers[PC])[3]
+        access = self._plans.at(self._engine.pc)[3]
         if access is None or access.size == size:
             self._deliver(offset, size, value)
             return

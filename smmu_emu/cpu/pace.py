@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from smmu_emu.clock import Clock
-from smmu_emu.cpu.engine import PC, Engine
+from smmu_emu.cpu.execution import Execution
 
 LONGEST_SLICE = 1 << 20
 """Instructions; bounds how long Ctrl-C waits, and costs nothing measurable."""
@@ -36,7 +36,7 @@ class Pace:
     wiring = ("engine", "clock", "ns")
     unsaved = ("_before", "_counters", "origin", "_end")
 
-    def __init__(self, engine: Engine, clock: Clock, ns_per_instruction: int) -> None:
+    def __init__(self, engine: Execution, clock: Clock, ns_per_instruction: int) -> None:
         self.engine = engine
         self.clock = clock
         self.ns = ns_per_instruction
@@ -167,5 +167,4 @@ class Pace:
     @property
     def pc(self) -> int:
         """Address of the instruction that is executing, or that will be next."""
-        pc: int = self.engine.registers[PC]
-        return pc
+        return self.engine.pc

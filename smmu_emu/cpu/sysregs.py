@@ -18,7 +18,8 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from smmu_emu.cpu import names
-from smmu_emu.cpu.engine import MASK64, Engine, SystemRegister
+from smmu_emu.cpu.engine import Engine, SystemRegister
+from smmu_emu.cpu.execution import MASK64
 from smmu_emu.cpu.pace import Pace, PendingException
 from smmu_emu.cpu.timer import Timer
 

@@ -10,7 +10,7 @@ Reference: DDI 0487 D12.2. Left out: the event stream, EL3's timer, EL2's virtua
 from __future__ import annotations
 
 from smmu_emu.clock import Appointment, Clock
-from smmu_emu.cpu.engine import MASK64
+from smmu_emu.cpu.execution import MASK64
 from smmu_emu.interrupt import InterruptLine
 
 NS_PER_TICK = 16

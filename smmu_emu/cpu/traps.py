@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from smmu_emu.cpu import abi, exceptions, psci, semihosting
-from smmu_emu.cpu.engine import HCR_EL2, MASK64, Engine
+from smmu_emu.cpu.engine import HCR_EL2, Engine
 from smmu_emu.cpu.exceptions import Vectors
+from smmu_emu.cpu.execution import MASK64
 from smmu_emu.cpu.exit import ExitKind
 from smmu_emu.cpu.names import MPIDR_EL1, system_access, system_transfer
 from smmu_emu.cpu.pace import Pace, PendingException

@@ -6,14 +6,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from smmu_emu.cpu import abi
-from smmu_emu.cpu.engine import MASK64, Engine
+from smmu_emu.cpu.execution import MASK64, Execution
 from smmu_emu.memory import PAGE, PhysicalMemory
 
 
 class VirtualMemory:
     """Reads and writes RAM by virtual address, at the present exception level."""
 
-    def __init__(self, engine: Engine, memory: PhysicalMemory) -> None:
+    def __init__(self, engine: Execution, memory: PhysicalMemory) -> None:
         self._engine = engine
         self._memory = memory
 

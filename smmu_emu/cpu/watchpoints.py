@@ -13,7 +13,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from smmu_emu.cpu import abi
-from smmu_emu.cpu.engine import Engine
+from smmu_emu.cpu.execution import Execution
 from smmu_emu.cpu.pace import Pace
 
 _WIDEST = 16
@@ -41,7 +41,7 @@ class Watchpoints:
 
     unsaved = ("*",)
 
-    def __init__(self, engine: Engine, pace: Pace) -> None:
+    def __init__(self, engine: Execution, pace: Pace) -> None:
         from unicorn import unicorn_const
 
         self._engine = engine

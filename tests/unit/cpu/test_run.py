@@ -230,7 +230,7 @@ def test_spin_that_dma_turns_into_something_else_ends():
 
 
 def test_clock_that_never_rests_does_not_keep_a_dead_core_alive(monkeypatch):
-    monkeypatch.setattr("smmu_emu.cpu.aarch64._PATIENCE", 100)
+    monkeypatch.setattr("smmu_emu.cpu.core._PATIENCE", 100)
     board = Board(a64.WFI)
 
     def again() -> None:
