@@ -29,6 +29,8 @@ _COMMANDS = {
     "policies": "policies",
     "trace": "trace",
     "history": "history",
+    "report": "report",
+    "campaign": "campaign",
 }
 EMULATOR_ERROR = 123
 INTERRUPTED = 130

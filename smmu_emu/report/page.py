@@ -22,6 +22,7 @@ from typing import Any, TextIO
 from smmu_emu.report.picture import Axis, Picture
 from smmu_emu.report.tables import forest
 from smmu_emu.trace.events import KIND_OF, Event, Origin
+from smmu_emu.trace.text import MOST_CALLERS, place_of
 
 BLOCK = 4096
 _NOTES = 5
@@ -65,7 +66,7 @@ def _blocks(
     for event in events:
         picture.add(event)
         if isinstance(event, Origin):
-            origins[event.seq] = _origin(event)
+            origins[event.seq] = place_of(event, MOST_CALLERS)
         kind = kinds.index(KIND_OF[type(event)])
         rows.append((event.seq, event.time, kind, event.cause, describe(event)))
         if len(rows) == BLOCK:
@@ -77,17 +78,6 @@ def _blocks(
 
 def _columns(rows: list[tuple[int, int, int, int, str]]) -> bytes:
     return json.dumps(list(zip(*rows, strict=True)), separators=(",", ":")).encode()
-
-
-def _origin(event: Origin) -> str:
-    words = [] if event.pc is None else [f"{event.pc:#x}"]
-    if event.symbol:
-        words.append(f"{event.symbol}+{event.offset:#x}")
-    if event.source:
-        words.append(f"({event.source})")
-    if event.instruction:
-        words.append(f"`{event.instruction}`")
-    return " ".join(words)
 
 
 def _summary(picture: Picture, axis: Axis, title: str, blocks: int) -> dict[str, Any]:
