@@ -87,6 +87,7 @@ class Checker:
 
     def close(self) -> None:
         """Look no more; what was found stays."""
+        self.tracer.forget(self._take)
         if self._owns_tracer:
             self.tracer.close()
         if self._isolation is not None:

@@ -10,6 +10,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from smmu_emu.cli.board_options import board_options
+from smmu_emu.cli.check_options import (
+    NO_CHECK,
+    CheckOptions,
+    check_options,
+    checked,
+    take_check_options,
+)
 from smmu_emu.cli.inject_options import inject_options, injected
 from smmu_emu.cli.parameters import FILE, NUMBER
 from smmu_emu.cli.policy_options import policy_option
@@ -92,9 +99,10 @@ class DiskParameter(click.ParamType["tuple[Path, str, str]"]):
 @inject_options
 @policy_option
 @trace_options
+@check_options
 def command(**options: Any) -> None:
     """Boot a Linux kernel on the emulated board."""
-    sys.exit(boot(trace=take_trace_options(options), **options))
+    sys.exit(boot(trace=take_trace_options(options), check=take_check_options(options), **options))
 
 
 def boot(
@@ -117,6 +125,7 @@ def boot(
     report: bool,
     plans: tuple[Path, ...] = (),
     trace: TraceOptions = NO_TRACE,
+    check: CheckOptions = NO_CHECK,
     policy: str | None = None,
 ) -> int:
     """Boot, let somebody type, and report; the exit status."""
@@ -147,14 +156,18 @@ def boot(
         if json_path is not None:
             claim(json_path, kernel)
         recorder = Recorder(machine)
-        with traced(machine, trace, kernel), injected(machine, plans, kernel) as injection:
+        with (
+            traced(machine, trace, kernel) as tracer,
+            injected(machine, plans, kernel) as injection,
+            checked(machine, check, kernel, tracer) as findings,
+        ):
             if commands:
                 result = _run_script(machine, Script(machine, commands, prompt), max_instructions)
             else:
                 result = _run_typed(machine, Keyboard(machine), max_instructions)
         summary = recorder.summary(result, kernel)
-    tell(machine, summary, json_path, report=report, parts=injection.parts)
-    return injection.status(result.status)
+    tell(machine, summary, json_path, report=report, parts={**injection.parts, **findings.parts})
+    return findings.status(injection.status(result.status))
 
 
 def _open(disks: tuple[tuple[Path, str, str], ...]) -> list[Disk]:

@@ -13,6 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from smmu_emu.cli.check_options import (
+    NO_CHECK,
+    CheckOptions,
+    check_options,
+    checked,
+    take_check_options,
+)
 from smmu_emu.cli.parameters import NUMBER
 from smmu_emu.cli.trace_options import (
     NO_TRACE,
@@ -73,9 +80,11 @@ def _ignored(*names: str) -> Callable[[Any], Any]:
 @_ignored("-run-with")
 @click.option("-nodefaults", is_flag=True, hidden=True, expose_value=False)
 @trace_options
+@check_options
 def command(**options: Any) -> None:
     """Serve QEMU's qtest protocol: a program in another process plays the core."""
-    serve_machine(trace=take_trace_options(options), **options)
+    check = take_check_options(options)
+    sys.exit(serve_machine(trace=take_trace_options(options), check=check, **options))
 
 
 def serve_machine(
@@ -89,8 +98,9 @@ def serve_machine(
     chardevs: tuple[str, ...],
     monitor: str | None,
     trace: TraceOptions = NO_TRACE,
-) -> None:
-    """Build the machine, and serve it until its client has gone."""
+    check: CheckOptions = NO_CHECK,
+) -> int:
+    """Build the machine, and serve it until its client has gone; the exit status."""
     from smmu_emu.machine import Machine
     from smmu_emu.smmuv3 import PRESETS
 
@@ -106,10 +116,17 @@ def serve_machine(
         devices=map(_device, devices),
         smmu_ids=PRESETS[ids],
     ) as machine:
-        with traced(machine, trace, None):
+        with (
+            traced(machine, trace, None) as tracer,
+            checked(machine, check, None, tracer) as findings,
+        ):
             _serve(machine, listen, connect, _monitor_path(monitor, chardevs))
         for site in machine.unmodelled:
             click.echo(f"smmu-emu: {site}", err=True)
+        for part in findings.parts.values():
+            for line in part.lines():
+                click.echo(line, err=True)
+        return findings.status(0)
 
 
 def _transport(qtest: str, stdio: bool, connect: str | None) -> tuple[bool, str | None]:

@@ -17,6 +17,13 @@ import click
 
 from smmu_emu.cli import INTERRUPTED
 from smmu_emu.cli.board_options import board_options
+from smmu_emu.cli.check_options import (
+    NO_CHECK,
+    CheckOptions,
+    check_options,
+    checked,
+    take_check_options,
+)
 from smmu_emu.cli.core_options import core_options
 from smmu_emu.cli.inject_options import inject_options, injected
 from smmu_emu.cli.parameters import FILE, FILE_AT, NUMBER
@@ -40,6 +47,7 @@ The exit status is the firmware's own (semihosting SYS_EXIT), or 0 for a PSCI po
 The emulator's own statuses:
     1  --policy-sweep found a difference
     2  wrong usage
+  120  --fail-on: the checker found such a thing
   121  DMA landed where the plans of --inject do not allow it
   122  a fault of --inject never fired, so the run shows nothing
   123  the image, the machine or a file is unusable, one line says why
@@ -95,12 +103,15 @@ Numbers are decimal or 0x...; K, M and G after them are powers of 1024.
 @inject_options
 @policy_options
 @trace_options
+@check_options
 def command(**options: Any) -> None:
     """Run IMAGE (an AArch64 ELF or a raw binary) on the emulated board."""
     if options["gdb_wait"] and options["gdb"] is None:
         raise click.UsageError("--gdb-wait needs --gdb PORT or --gdb PATH")
     check_policy_options(options)
-    sys.exit(run_image(trace=take_trace_options(options), **options))
+    sys.exit(
+        run_image(trace=take_trace_options(options), check=take_check_options(options), **options)
+    )
 
 
 def run_image(
@@ -126,6 +137,7 @@ def run_image(
     gdb_wait: bool = False,
     plans: tuple[Path, ...] = (),
     trace: TraceOptions = NO_TRACE,
+    check: CheckOptions = NO_CHECK,
     policy: str | None = None,
     policy_sweep: int | None = None,
 ) -> int:
@@ -160,15 +172,19 @@ def run_image(
         if json_path is not None:
             claim(json_path, image)
         recorder = Recorder(machine)
-        with traced(machine, trace, image), injected(machine, plans, image) as injection:
+        with (
+            traced(machine, trace, image) as tracer,
+            injected(machine, plans, image) as injection,
+            checked(machine, check, image, tracer) as findings,
+        ):
             if gdb is not None:
                 result = _run_debugged(machine, max_instructions, gdb, wait=gdb_wait)
             else:
                 with stopped_by_ctrl_c(machine.core):
                     result = run_machine(machine, max_instructions)
         summary = recorder.summary(result, image)
-    tell(machine, summary, json_path, report=report, parts=injection.parts)
-    return injection.status(result.status)
+    tell(machine, summary, json_path, report=report, parts={**injection.parts, **findings.parts})
+    return findings.status(injection.status(result.status))
 
 
 class ReportPart(Protocol):

@@ -14,7 +14,7 @@ KIND = Kind(
     "IHI 0070 3.21.1, 4.4; DDI 0487 D8.17.1: what was cached of a valid descriptor stays usable "
     "until it is invalidated",
     "issue a TLBI for the address after the descriptor is cleared, then CMD_SYNC; a driver that "
-    "defers this on purpose (Linux's iommu.strict=0) is checked with --check=lazy",
+    "defers this on purpose (Linux's iommu.strict=0) is checked with --check-lazy",
 )
 
 

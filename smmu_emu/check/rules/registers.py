@@ -42,6 +42,7 @@ _MESSAGES = {
     for source in ("GERROR", "EVENTQ", "PRIQ")
     for number in range(3)
 }
+_GUARDED = frozenset({*_GUARDS, *_MESSAGES, "CR1"})
 _UPDATE = GBPA.mask("Update")
 
 
@@ -67,7 +68,7 @@ class ForbiddenWrites:
             self._unacknowledged["IRQ_CTRLACK"] = (event, values["IRQ_CTRL"] ^ event.value)
         elif event.name == "GBPA":
             self._check_gbpa(event, values["GBPA"])
-        else:
+        elif event.name in _GUARDED:
             self._check_guard(event)
 
     def _check_guard(self, event: RegisterAccess) -> None:
