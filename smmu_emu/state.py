@@ -46,6 +46,7 @@ _ATOMS = (
     *(types.WrapperDescriptorType, types.MethodDescriptorType, types.GetSetDescriptorType),
 )
 """What never changes and leads nowhere."""
+_COMMON_ATOMS = frozenset((type(None), bool, int, float, str, bytes, range))
 _CONTAINERS = (dict, list, set, deque, bytearray)
 _MISSING: Any = object()
 
@@ -239,7 +240,7 @@ class _Walk:
 
     def reach(self, value: object, trace: _Trace) -> None:
         """Note something for the walk, unless it cannot lead to state or is known."""
-        if isinstance(value, _ATOMS) or id(value) in self._seen:
+        if type(value) in _COMMON_ATOMS or id(value) in self._seen:
             return
         self._seen.add(id(value))
         self._ahead.append((value, trace))
@@ -256,6 +257,8 @@ class _Walk:
         cls = type(value)
         visit = _VISITS.get(cls)
         if visit is None:
+            if isinstance(value, _ATOMS):
+                return
             visit = next((v for base, v in _BASES if isinstance(value, base)), _Walk._object)
         visit(self, value, trace)
 

@@ -8,6 +8,7 @@ tell, the core by its registers.
 from __future__ import annotations
 
 import random
+import re
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -233,7 +234,8 @@ def _reachable(root: object) -> Iterator[Any]:
     seen, ahead = {id(root)}, [root]
     while ahead:
         value = ahead.pop()
-        if type(value).__module__.startswith("smmu_emu") and not isinstance(value, tuple | int | Enum):
+        ours = type(value).__module__.startswith("smmu_emu")
+        if ours and not isinstance(value, tuple | int | Enum):
             yield value
             shape = shape_of(type(value))
             if shape is None or "*" in shape.unsaved:
@@ -496,3 +498,21 @@ def test_identification_of_the_smmu_goes_with_it(tmp_path: Path) -> None:
     with Machine.load_snapshot(tmp_path / "snapshot") as machine:
         assert machine.smmu.ids == ids
         assert machine.run(LIMIT).status == 0
+
+
+def test_what_the_documentation_shows_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = IMAGES.parents[1]
+    text = (root / "docs" / "snapshots.md").read_text()
+    first, second = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    monkeypatch.chdir(root)
+    names: dict[str, Any] = {"Snapshot": Snapshot}
+    exec(first, names)
+    assert capsys.readouterr().out == "the guest exited\n" * 3
+    with Machine.virt() as machine:
+        machine.load(IMAGES / "hello.elf")
+        machine.run(300)
+        monkeypatch.chdir(tmp_path)
+        exec(second, names | {"booted": machine.snapshot(), "Machine": Machine})
+    assert (tmp_path / "booted.snap").exists()

@@ -11,11 +11,32 @@ from smmu_emu.memory import PhysicalMemory, Ram
 SIZE = 64 << 20
 
 
-@pytest.fixture(params=["pagemap", "no-pagemap"])
+def _refuse(*_: object) -> None:
+    raise OSError
+
+
+@pytest.fixture(params=["scan", "read", "guess"])
 def ram(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ram:
-    if request.param == "no-pagemap":  # as on hosts that do not tell which pages were touched
+    """RAM on hosts that tell which pages were touched, tell it slowly, or do not tell."""
+    if request.param == "read":
+        monkeypatch.setattr(ram_image, "_scan", _refuse)
+    if request.param == "guess":
         monkeypatch.setattr(ram_image, "touched", lambda _, size: iter([(0, size)]))
-    return Ram(0x4000_0000, SIZE if request.param == "pagemap" else 1 << 20)
+    return Ram(0x4000_0000, 1 << 20 if request.param == "guess" else SIZE)
+
+
+def test_both_ways_of_asking_the_kernel_agree() -> None:
+    ram = Ram(0, SIZE)
+    for offset in (0, 0x1000, 0x5000, SIZE - 1):
+        ram.view[offset] = 1
+    with open("/proc/self/pagemap", "rb", buffering=0) as file:
+        try:
+            scanned = ram_image._scan(file, ram.host_address, ram.size)
+        except OSError:
+            pytest.skip("this kernel does not scan")
+        read = list(ram_image._read_all(file, ram.host_address, ram.size))
+    assert scanned == read
+    assert scanned[0] == (0, 0x2000)
 
 
 def test_contents_come_back_in_any_order(ram: Ram) -> None:
