@@ -96,21 +96,60 @@ def decode(values: dict[str, Any]) -> Event:
             made.append(values[name] if read is None else read(values[name]))
         else:
             made.append(kind._field_defaults[name])
+    signature = (kind, *map(type, made))
+    if signature not in _known_signatures:
+        _check_types(kind, made)
+        _known_signatures.add(signature)
     event: Event = tuple.__new__(kind, made)
     return event
+
+
+_known_signatures: set[tuple[type, ...]] = set()
+"""A kind and the types of its fields, for those that were found to be right."""
+
+_TYPES: dict[str, tuple[type, ...]] = {
+    "int": (int,),
+    "int | None": (int, type(None)),
+    "bool": (bool,),
+    "str": (str,),
+    "bytes": (bytes,),
+    "bytes | None": (bytes, type(None)),
+}
+
+
+def _check_types(kind: type[Event], made: list[Any]) -> None:
+    """Raises: TypeError for a field that is not of its type."""
+    for (name, spelled), value in zip(fields_of(kind).items(), made, strict=True):
+        if type(value) not in _TYPES.get(spelled, (tuple,)):
+            raise TypeError(f"{name} is {value!r}, which is not {spelled}")
 
 
 def _read_bytes(value: str | None) -> bytes | None:
     return None if value is None else bytes.fromhex(value)
 
 
+def _read_tuple(name: str, spelled: str) -> Callable[[Any], tuple[Any, ...]]:
+    """Reads a flat tuple; one of pairs has an even number of elements."""
+    allowed = {int, str} if "int | str" in spelled else {int} if "int" in spelled else {str}
+    pairs = name in ("reads", "left", "descriptors")
+
+    def read(value: Any) -> tuple[Any, ...]:
+        if type(value) is not list or not set(map(type, value)) <= allowed:
+            raise TypeError(f"{name} is {value!r}, which is not {spelled}")
+        if pairs and len(value) & 1:
+            raise ValueError(f"{name} has no pairs")
+        return tuple(value)
+
+    return read
+
+
+def _reader(name: str, spelled: str) -> Callable[[Any], Any] | None:
+    if spelled.startswith("tuple"):
+        return _read_tuple(name, spelled)
+    return _read_bytes if "bytes" in spelled else None
+
+
 _READERS: dict[type[Event], list[tuple[str, Callable[[Any], Any] | None]]] = {
-    one: [
-        (
-            name,
-            tuple if spelled.startswith("tuple") else _read_bytes if "bytes" in spelled else None,
-        )
-        for name, spelled in fields_of(one).items()
-    ]
+    one: [(name, _reader(name, spelled)) for name, spelled in fields_of(one).items()]
     for one in KIND_OF
 }

@@ -88,6 +88,10 @@ class ParquetSink(FileSink):
             self._file, self._schema, compression="zstd"
         )
 
+    def _give_up(self) -> None:
+        self._writer.is_open = False  # or it would try again when it is collected
+        super()._give_up()
+
     def _write(self, events: list[Event]) -> None:
         self._rows += events
         if len(self._rows) >= GROUP:
@@ -141,7 +145,7 @@ def read_parquet(path: Path) -> Iterator[Event]:
     pa = _import()
     try:
         file = pa.parquet.ParquetFile(path)
-    except (pa.ArrowInvalid, pa.ArrowException) as error:
+    except pa.ArrowException as error:
         raise TraceError(f"{path} is no Parquet file, or not a whole one") from error
     metadata = file.schema_arrow.metadata or {}
     if metadata.get(b"format") != FORMAT.encode():

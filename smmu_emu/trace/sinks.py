@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Protocol
@@ -129,6 +130,7 @@ class FileSink:
             self._file.flush()
         except OSError as error:
             self._closed = True  # what could not be written will not be written later
+            self._give_up()
             raise _named(error, self.path) from error
 
     def close(self) -> None:
@@ -139,11 +141,10 @@ class FileSink:
             self.flush()
             self._closed = True
             self._end()
+            self._file.close()
         except OSError as error:
-            self._closed = True
+            self._give_up()
             raise _named(error, self.path) from error
-        finally:
-            self._let_go()
 
     def __enter__(self) -> FileSink:
         return self
@@ -161,11 +162,10 @@ class FileSink:
             return self.path.open(self.mode)
         return self.path.open(self.mode, encoding="utf-8", newline="\n")
 
-    def _let_go(self) -> None:
-        try:
+    def _give_up(self) -> None:
+        """Nothing more can be written."""
+        with suppress(OSError):
             self._file.close()
-        except OSError as error:
-            raise _named(error, self.path) from error
 
     def _begin(self) -> None:
         """Write what comes first."""

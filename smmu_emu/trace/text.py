@@ -100,6 +100,7 @@ def tag(world: str, vmid: int | None, asid: int | None) -> str:
 
 def size(lg2: int) -> str:
     """``4K``."""
+    lg2 = max(lg2, 0)
     unit = min(lg2 // 10, 6)
     return f"{1 << lg2 - 10 * unit}{'BKMGTPE'[unit]}"
 
@@ -179,8 +180,10 @@ def _sync(event: Sync) -> str:
 
 def _config_fetch(event: ConfigFetch) -> str:
     kept = f" cached as #{event.entry}" if event.entry else ""
-    what = "aborted" if not event.data and event.pa else f"{event.pa:#x}"
-    return f"{event.structure} of {stream(event)} {what}{kept}"
+    if not event.pa:
+        return f"{event.structure} of {stream(event)}{kept} before the trace"
+    what = "" if event.data else " aborted"
+    return f"{event.structure} of {stream(event)} at {event.pa:#x}{what}{kept}"
 
 
 def walk(event: Walk) -> str:

@@ -184,6 +184,7 @@ class Tracer:
             for port in self.machine.dma_ports:
                 self.watch(port)
             self._stand_before(self.machine, "dma", self._new_port)
+            self._stand_before(self.machine, "restore", self._restored)
 
     def _detach(self) -> None:
         for place in self._places:
@@ -203,6 +204,18 @@ class Tracer:
             if id(port) not in known:
                 self.watch(port)
             return port
+
+        return observed
+
+    def _restored(self, restore: Callable[..., None]) -> Callable[..., None]:
+        """What is cached is another state's: it gets new numbers."""
+
+        def observed(*snapshot: object) -> None:
+            restore(*snapshot)
+            self.say("restore", "the machine is as it was in a snapshot; what is cached follows")
+            for unit in self.units:
+                unit.forget_cached()
+                unit.tell_cached()
 
         return observed
 

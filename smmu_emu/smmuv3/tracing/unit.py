@@ -77,6 +77,12 @@ class UnitTracing:
         self.caches.tell_cached()
         self.pointers.tell_cached()
 
+    def forget_cached(self) -> None:
+        """What had numbers is not there any more."""
+        self.entries.clear()
+        self.configs.clear()
+        self.walks.behind.clear()
+
     def next_number(self) -> int:
         """A number for something that is cached from now on."""
         self.numbers += 1
