@@ -67,7 +67,7 @@ SYSTEM: dict[str, SystemRegister] = {
     "CNTHP_CVAL_EL2": (3, 4, 14, 2, 2),
     "SCR_EL3": (3, 6, 1, 1, 0),
 }
-_OP1_OF_EL0 = 3
+_OP1_OF_EL0, _OP1_OF_EL2, _OF_EL2 = 3, (4, 5), 2
 MPIDR_EL1 = SYSTEM["MPIDR_EL1"]
 _NAMES = {encoding: name for name, encoding in SYSTEM.items()}
 
@@ -87,14 +87,17 @@ def system_transfer(word: int) -> tuple[SystemRegister, int, bool] | None:
     return register, word & 31, bool(word & 1 << 21)
 
 
-def system_access(word: int, level: int) -> str | None:
+def system_access(word: int, level: int, highest: int = 1) -> str | None:
     """The MRS, MSR, SYS or SYSL that ``level`` might have executed, in words.
 
-    None for other instructions, and for registers that EL0 has no access to anyway: that these are
-    undefined there says nothing about what is modelled.
+    None for other instructions, and for registers that the level has no access to anyway, such as
+    EL2's from EL1 where the guest has both (``highest`` is 2): that these are undefined there says
+    nothing about what is modelled.
     """
     fields = system_transfer(word)
     if fields is None or (not level and fields[0][1] != _OP1_OF_EL0):
+        return None
+    if level < highest == _OF_EL2 and fields[0][1] in _OP1_OF_EL2:
         return None
     register, rt, read = fields
     op0, op1 = register[:2]

@@ -148,7 +148,9 @@ class Traps:
         if word is not None and level and self._access_device(word, level):
             self._engine.skip_instruction()
             return
-        missing = system_access(word, level) if word is not None else None
+        missing = None
+        if word is not None:
+            missing = system_access(word, level, self._system.highest)
         if missing is not None:
             self._report(missing, pc)
         self._enter(exceptions.IL)
