@@ -2,8 +2,9 @@
 """Gets a campaign's runs done by any `concurrent.futures` executor, and keeps their results.
 
 Results are kept as they come, so whatever ends a campaign, it goes on where it was. If a worker
-process dies, what it had not answered is tried again by new workers, in ever smaller parts; the run
-that ends its worker twice is kept as *invalid*. Dask's executors deal with that by themselves.
+process dies, what had not been answered is tried again by new workers, part by part and in ever
+smaller ones; a run that ends its worker twice is kept as *invalid*. Dask's executors deal with
+deaths by themselves.
 """
 
 from __future__ import annotations
@@ -69,14 +70,16 @@ def carry_out(
     size = max(1, min(PART, len(pending) // (workers * _AHEAD) or 1))
     parts = deque(_Part(pending[at : at + size]) for at in range(0, len(pending), size))
     plain = campaign.as_dict()
+
+    def work(parts: deque[_Part], ahead: int) -> list[_Part]:
+        return _work(make_executor(), parts, plain, ahead, store, progress)
+
     while parts:
-        executor = make_executor()
-        try:
-            broken = _work(executor, parts, plain, workers * _AHEAD, store, progress)
-        finally:
-            executor.shutdown(wait=False, cancel_futures=True)
-        for part in broken:
-            _try_again(part, parts, store, progress)
+        suspects = deque(work(parts, workers * _AHEAD))
+        while suspects:  # one by one, or the innocent would be blamed with the guilty
+            part = suspects.popleft()
+            if work(deque([part]), 1):
+                suspects.extend(_halves(part, store, progress))
     return len(pending)
 
 
@@ -90,8 +93,8 @@ def _work(
 ) -> list[_Part]:
     """Work until all is done or a worker dies; the parts that were under way then."""
     under_way: dict[Future[list[Result]], _Part] = {}
-    while parts or under_way:
-        try:
+    try:
+        while parts or under_way:
             while parts and len(under_way) < ahead:
                 future = executor.submit(do_runs, plain, parts[0].numbers)
                 under_way[future] = parts.popleft()
@@ -101,23 +104,27 @@ def _work(
                 store.add(results)
                 del under_way[future]
                 progress(results)
-        except BrokenProcessPool:
-            return list(under_way.values())
+    except BrokenProcessPool:
+        return list(under_way.values())
+    finally:
+        for future in under_way:
+            future.cancel()
+        executor.shutdown(wait=False)
     return []
 
 
-def _try_again(part: _Part, parts: deque[_Part], store: Store, progress: Progress) -> None:
-    """Halve what was under way when a worker died; nobody knows which run it was."""
-    numbers, deaths = part.numbers, part.deaths + 1
+def _halves(part: _Part, store: Store, progress: Progress) -> list[_Part]:
+    """What to try of a part that a worker died of; a single run has a second chance."""
+    numbers, deaths = part
     if len(numbers) > 1:
         half = len(numbers) // 2
-        parts.extend((_Part(numbers[:half], deaths), _Part(numbers[half:], deaths)))
-    elif deaths < 3:
-        parts.append(_Part(numbers, deaths))
-    else:
-        result = _died(numbers[0])
-        store.add([result])
-        progress([result])
+        return [_Part(numbers[:half]), _Part(numbers[half:])]
+    if not deaths:
+        return [_Part(numbers, deaths + 1)]
+    result = _died(numbers[0])
+    store.add([result])
+    progress([result])
+    return []
 
 
 def _died(number: int) -> Result:

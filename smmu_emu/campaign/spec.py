@@ -172,8 +172,8 @@ class Campaign:
 
     @cached_property
     def text(self) -> str:
-        """All of it as one line of JSON, the same for the same campaign."""
-        return json.dumps(self.as_dict(), sort_keys=True)
+        """All of it as one line of JSON. The order of keys counts: it numbers the runs."""
+        return json.dumps(self.as_dict())
 
     @cached_property
     def identity(self) -> str:
