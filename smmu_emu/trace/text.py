@@ -47,7 +47,8 @@ class Describer:
         """One line: number, time in nanoseconds, unit, kind, what happened, who is behind it."""
         kind = KIND_OF[type(event)]
         head = f"{event.seq:>7} {event.time:>12,} {event.unit:<7} {kind:<12}"
-        return f"{head} {self.what(event)}{self.by(event)}"
+        line = f"{head} {self.what(event)}{self.by(event)}"
+        return line if line.isprintable() else "".join(c if c.isprintable() else "?" for c in line)
 
     def what(self, event: Event) -> str:
         """What happened, in words."""
