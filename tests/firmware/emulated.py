@@ -30,8 +30,9 @@ def run(
     name: str, limit: int = LIMIT, setup: setups.Setup | None = None
 ) -> tuple[Machine, RunResult]:
     """Run an image on the machine that it wants, or another, to its end or the limit."""
-    machine = (setup or setups.of(name)).machine()
-    machine.load(qemu_virt.IMAGES / f"{name}.elf")
+    setup = setup or setups.of(name)
+    machine = setup.machine()
+    machine.load(qemu_virt.IMAGES / f"{name}.elf", el=setup.el)
     if name in qemu_virt.BESIDE:
         path, address = qemu_virt.BESIDE[name]
         machine.load_blob(address, path)

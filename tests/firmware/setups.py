@@ -9,6 +9,7 @@ from smmu_emu.machine import Machine
 from smmu_emu.smmuv3 import PRESETS
 
 TESTDEV, ENGINE = "iommu-testdev@00:01.0", "dma-engine@00:01.0"
+EDU = "edu@00:02.0"
 ABSENT = 77
 """Exit status of an image that finds that its machine lacks what it is about."""
 
@@ -17,18 +18,24 @@ class Setup(NamedTuple):
     """The preset of ID registers and the PCI devices, as the command line takes them.
 
     ``also`` names presets with which the image passes as well, with another text perhaps.
-    ``core_stream`` puts the core behind the SMMU.
+    ``core_stream`` puts the core behind the SMMU. ``gic`` is the interrupt controller, ``el`` the
+    exception level that the image starts at.
     """
 
     ids: str = "qemu"
     devices: tuple[str, ...] = (TESTDEV,)
     also: tuple[str, ...] = ()
     core_stream: int | None = None
+    gic: str = "v2"
+    el: int = 1
 
     def machine(self) -> Machine:
         """Such a machine."""
         return Machine.virt(
-            devices=self.devices, smmu_ids=PRESETS[self.ids], core_stream=self.core_stream
+            devices=self.devices,
+            smmu_ids=PRESETS[self.ids],
+            core_stream=self.core_stream,
+            gic=self.gic,
         )
 
 
@@ -40,8 +47,10 @@ ARMS = ("fvp", "mmu-600", "mmu-700")
 SETUPS = {
     "ats": Setup("full", (ENGINE,), ARMS),
     "core_stream": Setup(also=("full", *ARMS), core_stream=0x20),
+    "el2": Setup(el=2),
     "el2_streams": Setup("full", (TESTDEV,), ARMS),
     "httu": Setup("full", (ENGINE,), ARMS),
+    "its": Setup("full", (TESTDEV, EDU), ARMS, gic="v3"),
     "msi": Setup("full", (TESTDEV,), ARMS),
     "stall": Setup("full", (ENGINE,), ("mmu-600", "mmu-700")),
     "substreams": Setup("full", (ENGINE,), ARMS),

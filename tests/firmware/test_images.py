@@ -22,6 +22,7 @@ TOUCHES_NOTHING_UNKNOWN = {
     "dma_blob",
     "dma_code",
     "dma_pages",
+    "el2",
     "el2_streams",
     "evtq_overflow",
     "hello",

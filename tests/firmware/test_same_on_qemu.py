@@ -86,6 +86,31 @@ def test_image_does_the_same_on_qemu_and_here(name: str, tmp_path: Path) -> None
     ram.unlink()
 
 
+@pytest.mark.parametrize(
+    ("name", "option", "devices", "setup"),
+    [
+        ("el2", "virtualization=on", [], setups.Setup(el=2)),
+        ("its", "gic-version=3", ["edu"], setups.Setup("qemu", setups.of("its").devices, gic="v3")),
+    ],
+)
+def test_image_does_the_same_on_a_qemu_with_another_board(
+    name: str, option: str, devices: list[str], setup: setups.Setup
+) -> None:
+    command, why_not = qemu_virt.find_qemu()
+    if not command:
+        pytest.skip(why_not)
+    arguments = [*command, *qemu_virt.MACHINE]
+    arguments[arguments.index("-M") + 1] += f",{option}"
+    for device in devices:
+        arguments += ["-device", device]
+    arguments += ["-kernel", str(qemu_virt.IMAGES / f"{name}.elf")]
+    theirs = subprocess.run(arguments, capture_output=True, text=True, check=False, timeout=60)
+    machine, ours = emulated.run(name, setup=setup)
+    with machine:
+        assert machine.output.decode() == theirs.stdout + theirs.stderr
+        assert ours.status == theirs.returncode == 0
+
+
 def test_images_leave_records_to_compare() -> None:
     """Else the comparison above would say nothing."""
     machine, _ = emulated.run("faults")
