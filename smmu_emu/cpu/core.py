@@ -10,7 +10,7 @@ asked the run to end.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from smmu_emu.clock import Clock
@@ -24,6 +24,7 @@ from smmu_emu.cpu.pace import Pace
 from smmu_emu.cpu.runstate import RunState, Waiting
 from smmu_emu.cpu.virtual import VirtualMemory
 from smmu_emu.cpu.watchpoints import Watchpoint, Watchpoints
+from smmu_emu.cpu.writewatch import Stored, WriteWatch
 from smmu_emu.errors import ConfigurationError, EmulatorError
 from smmu_emu.interrupt import InterruptLine
 from smmu_emu.memory import PAGE, PhysicalMemory
@@ -108,6 +109,7 @@ class Core(ABC):
         self._faults = MemoryFaults(engine, memory, pace, plans)
         self._breakpoints = Breakpoints(engine, pace, self._state)
         self._watchpoints = Watchpoints(engine, pace)
+        self._write_watch = WriteWatch(engine, pace)
         self.watched: Watchpoint | None = None
         """What ended the last run, if that was a watchpoint."""
 
@@ -200,6 +202,19 @@ class Core(ABC):
         """Take a watchpoint away; harmless if there is none. Not while running."""
         self._check_stopped()
         self._watchpoints.remove(watchpoint)
+
+    def watch_stores(self, heard: Stored, frames: Iterable[int] | None = None) -> None:
+        """Call ``heard`` before each of the core's stores into RAM, or into some 4 KiB frames.
+
+        There is one that hears at a time. Not while running.
+        """
+        self._check_stopped()
+        self._write_watch.begin(heard, frames)
+
+    def watch_no_stores(self) -> None:
+        """Undo `watch_stores`. Harmless when done already; not while running."""
+        self._check_stopped()
+        self._write_watch.end()
 
     # -- running
 

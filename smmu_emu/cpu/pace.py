@@ -130,6 +130,11 @@ class Pace:
         """Set the clock to the instruction that is executing."""
         self.clock.now = self.origin + self._counters[0] * self.ns
 
+    @property
+    def time(self) -> int:
+        """Virtual time of the instruction that is executing."""
+        return self.origin + self._counters[0] * self.ns
+
     def settle(self) -> None:
         """End the slice at the clock's next deadline, if that came nearer."""
         deadline = self.clock.next_deadline()
