@@ -33,6 +33,17 @@ def test_every_window_is_in_the_table() -> None:
     assert listed == {f"{w.base:#010x}": f"{w.end - w.base:#x}" for w in windows}
 
 
+def test_every_window_of_a_gicv3_is_in_its_table() -> None:
+    listed = {row[1]: row[2] for row in ROWS if len(row) == 3 and row[1].startswith("0x08")}
+    windows = [w for w in Machine.virt(gic="v3").memory.windows if w.name.startswith("gic")]
+    assert listed == {f"{w.base:#010x}": f"{w.end - w.base:#x}" for w in windows}
+
+
+def test_senders_of_messages_have_the_device_ids_of_the_table() -> None:
+    listed = [int(row[1], 16) for row in ROWS if len(row) == 2 and row[1].startswith("0x1000")]
+    assert listed == [controllers.SMMU_DEVICE, controllers.PMCG_DEVICE]
+
+
 @pytest.mark.parametrize(
     ("device", "interrupts"),
     [
