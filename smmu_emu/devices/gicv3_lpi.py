@@ -9,6 +9,8 @@ in RAM: where there is none, or an access aborts, LPIs are not enabled, or lost,
 
 from __future__ import annotations
 
+from heapq import heappop, heappush
+
 from smmu_emu.bits import Address, Bits, Word
 from smmu_emu.devices.gicv3_distributor import LPI_BITS
 from smmu_emu.devices.gicv3_interrupts import IDLE_PRIORITY, SPURIOUS
@@ -17,6 +19,8 @@ from smmu_emu.port import MemoryPort
 
 FIRST_LPI = 8192
 _ENABLED, _PRIORITY = 1, 0xFC
+_SLACK = 64
+"""Candidates that are none any more, before they are looked for."""
 
 
 class GICR_PROPBASER(Word, bits=64):  # noqa: N801 - the architecture's name
@@ -59,6 +63,8 @@ class Lpis:
         self.propbaser = self.pendbaser = 0
         self.pending: set[int] = set()
         self._configuration: dict[int, int] = {}
+        self._candidates: list[tuple[int, int]] = []
+        """A heap of (priority, number), among which are all that are pending and enabled."""
 
     # -- registers
 
@@ -79,6 +85,7 @@ class Lpis:
             return
         self.enabled = enabled
         self._configuration.clear()
+        self._candidates.clear()
         self.pending.clear()
         if enabled and not self.pendbaser & _PTZ:
             self._load_pending()
@@ -98,7 +105,9 @@ class Lpis:
             return
         bits = int.from_bytes(data, "little")
         while bits:
-            self.pending.add(FIRST_LPI + (bits & -bits).bit_length() - 1)
+            number = FIRST_LPI + (bits & -bits).bit_length() - 1
+            self.pending.add(number)
+            self._consider(number)
             bits &= bits - 1
 
     # -- state
@@ -112,6 +121,7 @@ class Lpis:
         if self.enabled and self.exists(number) and number not in self.pending:
             self.pending.add(number)
             self._store(number)
+            self._consider(number)
 
     def clear_pending(self, number: int) -> None:
         """It was taken, or software wants it to be forgotten."""
@@ -122,19 +132,33 @@ class Lpis:
     def invalidate(self, number: int) -> None:
         """Read the configuration of this LPI anew."""
         self._configuration.pop(number, None)
+        if number in self.pending:
+            self._consider(number)
 
     def invalidate_all(self) -> None:
         """Read all configuration anew."""
         self._configuration.clear()
+        self._candidates.clear()
+        for number in self.pending:
+            self._consider(number)
 
     def best(self) -> tuple[int, int]:
         """(priority, number) of the first LPI that waits."""
-        best = IDLE_PRIORITY, SPURIOUS
-        for number in self.pending:
-            configuration = self._configure(number)
-            if configuration & _ENABLED:
-                best = min(best, (configuration & _PRIORITY, number))
-        return best
+        candidates = self._candidates
+        while candidates:
+            priority, number = candidates[0]
+            if number in self.pending and self._configure(number) == priority | _ENABLED:
+                return candidates[0]
+            heappop(candidates)  # taken, or configured otherwise since then
+        return IDLE_PRIORITY, SPURIOUS
+
+    def _consider(self, number: int) -> None:
+        """A pending LPI may be a candidate."""
+        candidates, configuration = self._candidates, self._configure(number)
+        if len(candidates) > 2 * len(self.pending) + _SLACK:
+            candidates[:] = sorted({one for one in candidates if one[1] in self.pending})
+        if configuration & _ENABLED:
+            heappush(candidates, (configuration & _PRIORITY, number))
 
     def _configure(self, number: int) -> int:
         known = self._configuration.get(number)
@@ -144,7 +168,8 @@ class Lpis:
         data = _read(self._configuration_port, base + number - FIRST_LPI, 1)
         if data is None:
             self.report(0, f"no LPI configuration table at {base:#x}")
-        self._configuration[number] = value = data[0] if data else 0
+        value = data[0] & (_PRIORITY | _ENABLED) if data else 0
+        self._configuration[number] = value
         return value
 
     @property

@@ -356,3 +356,30 @@ def test_tables_over_the_its_itself_do_no_harm():
     rig.map(1, 17, LPI, itt=0x0808_0000)
     assert rig.its(0x90) == 0x60
     assert "no memory at 0x8080088" in rig.reported[0][2]
+
+
+def test_many_lpis_come_in_the_order_of_their_priorities(rig):
+    rig.r(0x00, 0)
+    for lpi in range(8192, 8192 + 4096):
+        rig.configure(lpi, (lpi * 37 & 0xF8) | 1)
+    rig.memory.write(PENDING + 1024, b"\xff" * 512)
+    rig.r(0x78, PENDING, 8)
+    rig.r(0x00, 1)
+    seen = []
+    while rig.irq:
+        seen.append(rig.c(IAR1))
+        rig.c(EOIR1, seen[-1])
+    assert sorted(seen) == list(range(8192, 8192 + 4096))
+    assert seen == sorted(seen, key=lambda lpi: (lpi * 37 & 0xF8, lpi))
+
+
+def test_priority_that_changes_counts_after_an_invalidation(rig):
+    rig.map(DEVICE, EVENT, LPI)
+    rig.configure(LPI + 1, 0x81)
+    rig.command(DEVICE << 32 | 0x0A, (LPI + 1) << 32 | 6, 3)
+    rig.ring(DEVICE, EVENT)
+    rig.ring(DEVICE, 6)
+    rig.configure(LPI, 0x41)
+    assert rig.c(HPPIR1) == LPI + 1
+    rig.command(DEVICE << 32 | 0x0C, EVENT)
+    assert rig.c(HPPIR1) == LPI
