@@ -9,11 +9,11 @@ looks at do not count. Structures are compared when they are used, and when comm
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 from smmu_emu.check.due import DueConfig, Early, Why
 from smmu_emu.check.peek import Peek
-from smmu_emu.check.words import SIZE, differs, used, valid, words_at_once
+from smmu_emu.check.updates import Torn, Updates, covers
+from smmu_emu.check.words import SIZE, differs, used
 from smmu_emu.smmuv3.context import Context, Stream, make_context
 from smmu_emu.smmuv3.device import Smmuv3
 from smmu_emu.smmuv3.spec.cd import CD
@@ -21,8 +21,6 @@ from smmu_emu.smmuv3.spec.registers import CR2
 from smmu_emu.smmuv3.spec.ste import STE
 from smmu_emu.tlb import Tlb
 from smmu_emu.trace.events import Access, ConfigFetch, ConfigInvalidation, Event, Sync, TableWrite
-
-_MOST_STATES = 64
 
 
 class HeldConfig:
@@ -78,30 +76,6 @@ class HeldConfig:
         return f"{name} at {self.pa:#x}"
 
 
-class Torn(NamedTuple):
-    """A live structure that an SMMU could have seen as neither the old nor the new one."""
-
-    structure: str
-    stream_id: int
-    substream_id: int | None
-    pa: int
-    words: int
-    between: Event | None
-    """The write after which it was neither; None if that follows from old and new alone."""
-    fetch: Event
-    event: ConfigInvalidation
-
-
-class _Committed(NamedTuple):
-    """What software last told the SMMU about: a structure's value."""
-
-    structure: str
-    stream_id: int
-    substream_id: int | None
-    value: int
-    fetch: ConfigFetch
-
-
 class Configs:
     """Everything that one SMMU has cached of STEs and CDs."""
 
@@ -117,7 +91,7 @@ class Configs:
         self.peek = peek
         self.due = due
         self.early = early
-        self.torn = torn
+        self.updates = Updates(smmu, peek, self._changed_after, torn)
         self._scratch = Tlb()
         self.clear()
 
@@ -126,8 +100,9 @@ class Configs:
         self.held: dict[int, HeldConfig] = {}
         self.stes: dict[int, HeldConfig] = {}
         self.cds: dict[tuple[int, int | None], HeldConfig] = {}
-        self._committed: dict[int, _Committed] = {}
-        self._states: dict[int, list[tuple[int, TableWrite]]] = {}
+        self.updates.clear()
+        self._fetches: list[ConfigFetch] = []
+        self._writes: dict[int, TableWrite] = {}
         self._unsynced: list[ConfigInvalidation] = []
 
     # -- what others ask
@@ -159,14 +134,9 @@ class Configs:
         """A structure was read, and is cached unless ``entry`` is 0."""
         if event.structure not in ("STE", "CD"):
             return
-        if self._unsynced and event.pa:
-            self._fetched_early(event)
         if len(event.data) == SIZE and event.pa:
-            value = int.from_bytes(event.data, "little")
-            self._committed.setdefault(
-                event.pa,
-                _Committed(event.structure, event.stream_id, event.substream_id, value, event),
-            )
+            self.updates.fetched(event)
+            self._fetches.append(event)
         if not event.entry:
             return
         held = self.held[event.entry] = HeldConfig(event)
@@ -175,23 +145,49 @@ class Configs:
         else:
             self.cds[event.stream_id, event.substream_id] = held
 
+    def _check_fetches(self, access: Access) -> None:
+        """What was read for an access, and not on speculation: then time and cause are the same."""
+        for event in self._fetches:
+            if (event.time, event.cause, event.stream_id) == (
+                access.time,
+                access.cause,
+                access.stream_id,
+            ):
+                self.updates.used(event)
+                if self._unsynced:
+                    self._fetched_early(event)
+        self._fetches.clear()
+
     def _fetched_early(self, event: ConfigFetch) -> None:
         """A stream is used before the CMD_SYNC of its invalidation is even issued."""
         if not self.smmu.commands.queue.empty:
             return
         for invalidation in self._unsynced:
-            if _covers(invalidation, event.structure, event.stream_id, event.substream_id):
+            if covers(invalidation, event.structure, event.stream_id, event.substream_id):
                 self.early(Early(HeldConfig(event), invalidation, Why.USED, event, True))
                 return
 
     def accessed(self, event: Access) -> None:
         """A stream was used: by what is cached of it, or what was just fetched."""
+        if self._fetches:
+            self._check_fetches(event)
         ste = self.stes.get(event.stream_id)
         if ste is not None and ste.alive:
             self._use(ste, event)
         held = self.held.get(event.config)
         if held is not None and held is not ste:
             self._use(held, event)
+
+    def _changed_after(
+        self, fetch: ConfigFetch, old: int, invalidation: ConfigInvalidation, event: ConfigFetch
+    ) -> None:
+        """A structure that is in use changed after the last time that software told of it."""
+        held = HeldConfig(fetch)
+        held.data = old.to_bytes(SIZE, "little")
+        held.noticed = event
+        held.changed = _fields(held, int.from_bytes(event.data, "little"))
+        held.left = [invalidation]
+        self.due(DueConfig(held, Why.CHANGED_AFTER, event))
 
     def _use(self, held: HeldConfig, event: Event) -> None:
         held.used = event
@@ -214,10 +210,12 @@ class Configs:
             held = self.held.pop(number, None)
             if held is not None:
                 held.alive = False
+        if not event.command:
+            return  # an SMMU may forget what it likes
         for held in self.held.values():
             if held.noticed is not None:
                 held.left.append(event)
-        self._commit(event)
+        self.updates.told(event)
         self._unsynced.append(event)
 
     def synced(self, event: Sync) -> None:
@@ -241,19 +239,8 @@ class Configs:
 
     def wrote(self, event: TableWrite) -> None:
         """Somebody watched software write a structure."""
-        base = event.pa & -SIZE
-        committed = self._committed.get(base)
-        if committed is None:
-            return
-        states = self._states.setdefault(base, [])
-        value = states[-1][0] if states else committed.value
-        shift = 8 * (event.pa & -8) % (8 * SIZE)
-        value = value & ~((1 << 64) - 1 << shift) | event.new << shift
-        if len(states) < _MOST_STATES:
-            states.append((value, event))
-        for held in self.held.values():
-            if held.pa == base and held.noticed is None:
-                held.written = event
+        self._writes[event.pa & -SIZE] = event
+        self.updates.wrote(event)
 
     # -- comparing with memory
 
@@ -268,6 +255,7 @@ class Configs:
                 held.clear()
         elif held.noticed is None:
             held.noticed = event
+            held.written = self._writes.get(held.pa)
             held.changed = _fields(held, self._now(held) or 0)
 
     def _now(self, held: HeldConfig) -> int | None:
@@ -279,55 +267,6 @@ class Configs:
         if now is None or len(held.data) != SIZE:
             return False
         return differs(held.structure, int.from_bytes(held.data, "little"), now)
-
-    # -- updates that can be seen half done
-
-    def _commit(self, event: ConfigInvalidation) -> None:
-        """Software tells of a change: it went from what it told last to what memory has now."""
-        for pa, before in tuple(self._committed.items()):
-            if not _covers(event, before.structure, before.stream_id, before.substream_id):
-                continue
-            data = self.peek.read(pa, SIZE)
-            if data is None:
-                continue
-            now = int.from_bytes(data, "little")
-            if now == before.value:
-                self._states.pop(pa, None)
-                continue
-            if self.smmu.path.active:
-                self._check_update(pa, before, now, event)
-            self._states.pop(pa, None)
-            self._committed[pa] = before._replace(value=now)
-
-    def _check_update(
-        self, pa: int, before: _Committed, now: int, event: ConfigInvalidation
-    ) -> None:
-        structure, stream_id, substream_id, old, fetch = before
-        words = words_at_once(structure, old, now)
-        between: TableWrite | None = None
-        for value, write in self._states.get(pa, ()):
-            if _is_neither(structure, value, old, now):
-                between = write
-                break
-        both = valid(structure, old) and valid(structure, now)
-        if between is not None or (both and words > 1):
-            self.torn(Torn(structure, stream_id, substream_id, pa, words, between, fetch, event))
-
-
-def _is_neither(structure: str, value: int, old: int, new: int) -> bool:
-    """Whether an SMMU that reads ``value`` acts neither as with the old nor as with the new one."""
-    return differs(structure, value, old) and differs(structure, value, new)
-
-
-def _covers(
-    event: ConfigInvalidation, structure: str, stream_id: int, substream_id: int | None
-) -> bool:
-    """Whether a CFGI command names a structure."""
-    if not event.stream_id <= stream_id < event.stream_id + event.streams:
-        return False
-    if event.what == "CD":
-        return structure == "CD" and (substream_id or 0) == (event.substream_id or 0)
-    return event.what == "STE" or structure == "CD"
 
 
 def _fields(held: HeldConfig, now: int) -> str:

@@ -25,7 +25,9 @@ class Why(Enum):
     PAGE_REUSED = "its page is in use elsewhere"
     TABLE_REUSED = "its table is in use elsewhere"
     ADDRESS_REUSED = "its addresses lead elsewhere by now"
+    ATC_FIRST = "its endpoint was asked to forget it"
     DECLARED = "software says that the addresses are not mapped any more"
+    CHANGED_AFTER = "it changed after the invalidation, and is in use"
     SWEPT = "software went on, and only an invalidation of everything dropped it"
     END = "the run ended with it alive"
 

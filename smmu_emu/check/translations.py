@@ -286,6 +286,15 @@ class Translations:
                     stale.moved_on = event
         for held in self._owners_of(changes):
             self._judge(held, event)
+        for change in changes:
+            if change.new and not change.new & 1:
+                self._look_for_garbage(change, event)
+
+    def _look_for_garbage(self, change: Change, event: Event) -> None:
+        """Something that is no descriptor was written into a table that is not linked any more."""
+        for held in tuple(self.tables.get(change.pa & -0x1000, ())):
+            if held.alive and held.stale is not None:
+                self.due(Due(held, Why.TABLE_REUSED, event))
 
     def _owners_of(self, changes: list[Change]) -> Iterator[Held]:
         seen: set[int] = set()
@@ -369,6 +378,12 @@ class Translations:
 
     def invalidated(self, event: Invalidation) -> None:
         """An invalidation took effect."""
+        if not event.command:
+            for number in event.removed:  # an SMMU may forget what it likes
+                held = self.entries.pop(number, None)
+                if held is not None:
+                    self._keep_as_possible(held)
+            return
         self.refresh(event)
         reasons = dict(zip(event.left[::2], event.left[1::2], strict=True))
         found = False

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from smmu_emu.check.configs import Configs, Torn
+from smmu_emu.check.configs import Configs
 from smmu_emu.check.due import Due, DueConfig, Early
 from smmu_emu.check.findings import Found
 from smmu_emu.check.peek import Peek
@@ -35,6 +35,7 @@ from smmu_emu.check.rules.stale_atc import AtcUse
 from smmu_emu.check.rules.stalls import Stalls
 from smmu_emu.check.rules.table_reuse import TableReuse
 from smmu_emu.check.translations import Translations
+from smmu_emu.check.updates import Torn
 from smmu_emu.smmuv3.device import Smmuv3
 from smmu_emu.trace.events import (
     Access,

@@ -54,9 +54,12 @@ class CommandQueueUse:
         self._report = report
         self._consumed: dict[int, Command] = {}
         self._failed: Command | None = None
+        self._acknowledged = False
 
     def register(self, event: RegisterAccess) -> None:
         """The doorbell rings; nothing has been consumed of it yet."""
+        if event.name == "GERRORN" and event.write:
+            self._acknowledged = True
         if event.name != "CMDQ_PROD" or not event.write:
             return
         values, queue = self._smmu.registers.values, self._smmu.commands.queue
@@ -66,6 +69,8 @@ class CommandQueueUse:
         mask, size = queue.index_mask, 1 << queue.size_lg2
         cons, before, after = queue.cons, queue.prod, event.value & mask
         ahead = after - cons & mask
+        if after == before:
+            self._check_refused(event)
         if ahead > size or ahead < (before - cons & mask):
             text = (
                 f"CMDQ_PROD went from {before:#x} to {after:#x} with CMDQ_CONS at {cons:#x}, "
@@ -73,6 +78,19 @@ class CommandQueueUse:
             )
             self._report(Found(OVERRUN, event.unit, text, story_of(event)))
         self._check_slots(event, {at & size - 1 for at in range(before, before + ahead)})
+
+    def _check_refused(self, event: RegisterAccess) -> None:
+        """The doorbell rings again, and the command that was refused has changed meanwhile."""
+        failed = self._failed
+        if (
+            failed is not None
+            and not self._acknowledged
+            and self._peek.read(failed.pa, COMMAND_SIZE) != failed.data
+        ):
+            text = (
+                f"the command in slot {failed.slot} was fetched, and refused, before it was written"
+            )
+            self._report(Found(LATE, event.unit, text, story_of(failed, event)))
 
     def _check_slots(self, event: RegisterAccess, given: set[int]) -> None:
         """Slots that were given to the SMMU before, and not again now, must be as they were."""
@@ -97,7 +115,7 @@ class CommandQueueUse:
             if failed is not None and (failed.slot, failed.data) == (event.slot, event.data):
                 text = f"slot {event.slot} was fetched again after the acknowledge, and unchanged"
                 self._report(Found(REPEATED, event.unit, text, story_of(failed, event)))
-            self._failed = event
+            self._failed, self._acknowledged = event, False
             return
         self._failed = None
         if len(self._consumed) < _MOST and not (

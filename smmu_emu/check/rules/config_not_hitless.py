@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from smmu_emu.check.configs import Torn
 from smmu_emu.check.findings import ERROR, Found, Kind, story_of
+from smmu_emu.check.updates import Torn
 
 KIND = Kind(
     "config-not-hitless",

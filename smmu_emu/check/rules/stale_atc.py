@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from smmu_emu.check.due import Early, Why
 from smmu_emu.check.findings import ERROR, Found, Kind, story_of
 from smmu_emu.check.fresh import resolve
 from smmu_emu.check.translations import Translations
@@ -39,13 +40,14 @@ _ENOUGH = 3
 class _Grant:
     """A page that an endpoint was granted."""
 
-    __slots__ = ("event", "hit", "noticed", "page", "syncs", "told")
+    __slots__ = ("event", "hit", "missed", "noticed", "page", "syncs", "told")
 
     def __init__(self, event: Access, page: int) -> None:
         self.event = event
         self.page = page
         self.noticed: Event | None = None
         self.hit: Event | None = None
+        self.missed: AtcInvalidation | None = None
         self.syncs = 0
         self.told = False
 
@@ -102,6 +104,7 @@ class AtcUse:
     def invalidated(self, event: AtcInvalidation) -> None:
         """An endpoint has answered an invalidation."""
         if not event.done:
+            self._check_order(event)
             return
         gone = [
             key
@@ -113,13 +116,23 @@ class AtcUse:
         ]
         for key in gone:
             del self._grants[key]
+        for key, grant in self._grants.items():
+            if key[0] == event.stream_id and grant.noticed is not None:
+                grant.missed = event
+
+    def _check_order(self, event: AtcInvalidation) -> None:
+        """An endpoint may ask again at once, and must not find what the TLBI has yet to drop."""
+        for held, invalidation in self._translations.unsynced:
+            if held.stream_id == event.stream_id and held.overlaps(event.first, event.last):
+                self._translations.early(Early(held, invalidation, Why.ATC_FIRST, event, True))
+                return
 
     def synced(self, event: Sync) -> None:
         """A CMD_SYNC completed."""
         for key, grant in self._grants.items():
             if self._is_stale(key, grant, event):
                 grant.syncs += 1
-                enough = 2 if grant.hit is not None else _ENOUGH
+                enough = 2 if grant.hit is not None or grant.missed is not None else _ENOUGH
                 if grant.syncs >= enough:
                     self._tell(key, grant, event)
 
@@ -134,7 +147,7 @@ class AtcUse:
             return
         grant.told = True
         stream_id, _, iova = key
-        story = story_of(grant.event, grant.noticed, grant.hit, event)
+        story = story_of(grant.event, grant.noticed, grant.missed, grant.hit, event)
         where = f"page {grant.page:#x}, which {iova:#x} led to,"
         if grant.hit is not None:
             text = f"the endpoint of stream {stream_id:#x} used {where} after it was taken away"

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from smmu_emu.check.due import DueConfig
+from smmu_emu.check.due import DueConfig, Why
 from smmu_emu.check.findings import ERROR, WARNING, Found, Kind
 from smmu_emu.check.rules.stories import config_of, told_config, use_of
 
@@ -19,7 +19,7 @@ HIT = Kind(
 MISSING = Kind(
     "missing-config-invalidate",
     ERROR,
-    "an STE or CD changed in memory, and the run ended with the old one cached",
+    "an STE or CD changed in memory, and nothing told the SMMU",
     HIT.rule,
     HIT.advice,
 )
@@ -36,6 +36,10 @@ def judge(due: DueConfig) -> Found:
     if held.hit is not None:
         text = f"stream {held.stream_id:#x} {use_of(held.hit)} by {config_of(held)}{others}"
         return told_config(HIT, due, text)
+    if due.why is Why.CHANGED_AFTER:
+        name = held.left[0].name if held.left else "its invalidation"
+        text = f"{config_of(held)}, was changed after {name}, and is in use with no other since"
+        return told_config(MISSING, due, text)
     severity = "" if held.synced is not None else WARNING
     text = f"{config_of(held)}, was never invalidated{others}"
     return told_config(MISSING, due, text)._replace(severity=severity)
