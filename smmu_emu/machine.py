@@ -13,7 +13,7 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from smmu_emu.board.handover import Handover, prepare
-from smmu_emu.board.loader import Image, Source, read_source
+from smmu_emu.board.loader import Image, Piece, Source, read_source
 from smmu_emu.board.placement import Placement
 from smmu_emu.board.virt import (
     HYPERVISOR_TIMER_PPI,
@@ -347,6 +347,11 @@ class Machine:
         Raises: ImageError in one line.
         """
         self._placement.load_blob(address, data, name)
+
+    def loaded_at(self, pa: int) -> Piece | None:
+        """What was loaded to a physical address, None if nothing was. Guests may have written it
+        since."""
+        return self._placement.at(pa)
 
     def run(self, max_instructions: int | None = None) -> RunResult:
         """Run the image; go on where the last run stopped, if one did.

@@ -74,6 +74,11 @@ class Placement:
         self._write(blob)
         return blob
 
+    def at(self, pa: int) -> Piece | None:
+        """What was loaded to an address."""
+        pieces = (*self._present, *self.blobs)
+        return next((piece for piece in pieces if piece.address <= pa < piece.end), None)
+
     def restore(self) -> None:
         """Write everything again into RAM that is all zero."""
         for piece in (*self._present, *self.blobs):

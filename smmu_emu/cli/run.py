@@ -28,6 +28,7 @@ from smmu_emu.cli.core_options import core_options
 from smmu_emu.cli.inject_options import inject_options, injected
 from smmu_emu.cli.parameters import FILE, FILE_AT, NUMBER
 from smmu_emu.cli.policy_options import check_policy_options, policy_options, sweep_image
+from smmu_emu.cli.provenance_options import provenance_options, scouted, who_wrote
 from smmu_emu.cli.trace_options import (
     NO_TRACE,
     TraceOptions,
@@ -103,6 +104,7 @@ Numbers are decimal or 0x...; K, M and G after them are powers of 1024.
 @inject_options
 @policy_options
 @trace_options
+@provenance_options
 @check_options
 def command(**options: Any) -> None:
     """Run IMAGE (an AArch64 ELF or a raw binary) on the emulated board."""
@@ -137,6 +139,7 @@ def run_image(
     gdb_wait: bool = False,
     plans: tuple[Path, ...] = (),
     trace: TraceOptions = NO_TRACE,
+    provenance: bool = False,
     check: CheckOptions = NO_CHECK,
     policy: str | None = None,
     policy_sweep: int | None = None,
@@ -171,9 +174,11 @@ def run_image(
             return sweep_image(machine, policy_sweep, max_instructions)
         if json_path is not None:
             claim(json_path, image)
+        where = scouted(machine, provenance, max_instructions)
         recorder = Recorder(machine)
         with (
             traced(machine, trace, image) as tracer,
+            who_wrote(machine, where, recorder, tracer),
             injected(machine, plans, image) as injection,
             checked(machine, check, image, tracer) as findings,
         ):

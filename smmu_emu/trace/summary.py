@@ -7,7 +7,7 @@ and as plain data for machines (`Summary.as_dict` is the format of ``--json``).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -21,6 +21,7 @@ from smmu_emu.trace.symbols import NOWHERE, Place, SymbolTable
 if TYPE_CHECKING:
     from smmu_emu.devices.reporter import Site
     from smmu_emu.machine import Machine, RunResult
+    from smmu_emu.trace.offences import Offence
     from smmu_emu.trace.tap import FaultEvent
     from smmu_emu.transaction import Fault
 
@@ -49,21 +50,29 @@ class Cause(NamedTuple):
 
 
 class RefusedTransaction(NamedTuple):
-    """A fault, the record that reached the event queue (or None), and who started it."""
+    """A fault, the record that reached the event queue (or None), and who started it.
+
+    ``offence`` is the structure behind it and who wrote that, where that was watched.
+    """
 
     fault: Fault
     record: bytes | None
     cause: Cause | None
+    offence: Offence | None = None
 
 
 class Recorder:
-    """Keeps the first `MAX_FAULTS` refusals of a run and counts the rest."""
+    """Keeps the first `MAX_FAULTS` refusals of a run and counts the rest.
+
+    ``offence`` tells which structure is behind a fault, if somebody sets it.
+    """
 
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
         self.refused: list[RefusedTransaction] = []
         self.recorded = 0
         self.lost = 0
+        self.offence: Callable[[Fault], Offence | None] = lambda fault: None
         self.contexts = ContextLog(machine.smmu)
         machine.smmu.tap.listen(self._on_fault)
 
@@ -73,7 +82,8 @@ class Recorder:
         else:
             self.recorded += 1
         if len(self.refused) < MAX_FAULTS:
-            self.refused.append(RefusedTransaction(event.fault, event.record, self._cause()))
+            cause, offence = self._cause(), self.offence(event.fault)
+            self.refused.append(RefusedTransaction(event.fault, event.record, cause, offence))
 
     def _cause(self) -> Cause | None:
         core = self.machine.running_core
@@ -108,10 +118,12 @@ class Recorder:
 
 
 def _named(refused: RefusedTransaction, symbols: SymbolTable) -> RefusedTransaction:
-    cause = refused.cause
-    if cause is None:
-        return refused
-    return refused._replace(cause=cause._replace(place=symbols.find(cause.pc)))
+    cause, offence = refused.cause, refused.offence
+    if cause is not None:
+        cause = cause._replace(place=symbols.find(cause.pc))
+    if offence is not None and offence.write is not None and offence.write.pc is not None:
+        offence = offence._replace(place=symbols.find(offence.write.pc))
+    return refused._replace(cause=cause, offence=offence)
 
 
 class Summary(NamedTuple):
@@ -205,6 +217,8 @@ def _reason_lines(refused: RefusedTransaction) -> list[str]:
     lines = [f"      why: {refused.fault.reason}"]
     if refused.cause is not None:
         lines.append(f"      by:  {refused.cause}")
+    if refused.offence is not None:
+        lines.append(f"      of:  {refused.offence}")
     return lines
 
 
@@ -224,7 +238,8 @@ def _site_lines(sites: list[Site]) -> Iterator[str]:
 def _as_dict(refused: RefusedTransaction) -> dict[str, Any]:
     fault, cause = refused.fault, refused.cause
     transaction = fault.transaction
-    return {
+    offence = {} if refused.offence is None else {"offence": refused.offence.as_dict()}
+    return offence | {
         "text": describe(fault),
         "event": EventCode(fault.code).name if fault.code else None,
         "stream_id": transaction.stream_id,
