@@ -27,10 +27,12 @@ class Bits:
         self.msb = msb
         self.lsb = msb if lsb is None else lsb
         self.width = self.msb - self.lsb + 1
-        self.mask = (1 << self.width) - 1
+        self.mask = (1 << max(self.width, 0)) - 1
         self.name = "?"
         if self.lsb < 0 or self.width < 1:
             raise TypeError(f"no such bits: [{msb}:{lsb}]")
+        self.in_place = self.mask << self.lsb
+        """Mask of the field's bits in the word."""
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
@@ -54,11 +56,6 @@ class Bits:
         if not 0 <= number <= self.mask:
             raise ValueError(f"{number:#x} does not fit {self.name}, bits [{self.msb}:{self.lsb}]")
         return number << self.lsb
-
-    @property
-    def in_place(self) -> int:
-        """Mask of the field's bits in the word."""
-        return self.mask << self.lsb
 
 
 class Address(Bits):

@@ -10,6 +10,7 @@
 #include "console.h"
 #include "mmio.h"
 #include "rig.h"
+#include "semihosting.h"
 
 #define DEVICES 2
 #define MINE 0x10000000ul  /* mapped for writing */
@@ -65,12 +66,7 @@ static unsigned wrong;
 
 static void dma(unsigned device, uint64_t iova, uint64_t pa, uint32_t expected)
 {
-    uint32_t result = testdev_dma(&devices[device], iova, pa, 4);
-
-    if (result != expected) {
-        wrong++;
-        printf("device %u, iova 0x%lx: %s\n", device, iova, testdev_result_name(result));
-    }
+    wrong += testdev_dma(&devices[device], iova, pa, 4) != expected;
 }
 
 static void reach(unsigned device)
@@ -86,11 +82,20 @@ static void reach(unsigned device)
     dma(device, IOVA_OF(device, MINE) + 8, PAGE_OF(device) + 8, TESTDEV_OK);
 }
 
+/* Nothing is printed where all is well: letters would take most of the time. */
+static int verdict(void)
+{
+    uint32_t events = smmu_read(&rig.smmu, SMMU_EVENTQ_PROD);
+    uint32_t errors = smmu_gerror_active(&rig.smmu);
+
+    if (!wrong && events == 5 * DEVICES && !errors)
+        return EXIT_PASS;
+    printf("FAIL: %u transfers, events 0x%x, errors 0x%x\n", wrong, events, errors);
+    return EXIT_FAIL;
+}
+
 int main(void)
 {
-    struct smmu_event event;
-    unsigned events = 0;
-
     test_begin("two_streams: two devices that reach for their own and each other's");
     if (!rig_start(&rig, &RIG_CONFIG_DEFAULT))
         return test_end();
@@ -98,14 +103,10 @@ int main(void)
         return test_absent("a second iommu-testdev");
     for (unsigned i = 0; i < DEVICES; i++)
         attach(i);
+    printf("ready\n");
     dsb();
     ready();
     for (unsigned i = 0; i < DEVICES; i++)
         reach(i);
-    for (unsigned i = 0; i < 64 && smmu_event_pop(&rig.smmu, &event); i++)
-        events++;
-    check(wrong == 0, "all went as it should");
-    check(events == 5 * DEVICES, "%u events", events);
-    check(!smmu_gerror_active(&rig.smmu), "no global error");
-    return test_end();
+    return verdict();
 }

@@ -7,6 +7,7 @@ Spec: IHI 0070 7.3 (contents of each record).
 from __future__ import annotations
 
 from smmu_emu.smmuv3.spec.event import (
+    EVENT_SIZE,
     FIELDS_OF,
     EventCode,
     EventRecord,
@@ -43,13 +44,16 @@ def encode(fault: Fault, output_bits: int) -> bytes:
         "InputAddr": transaction.iova,
     }
     names = FIELDS_OF[fault.code]
-    fields = {name: available[name] for name in names if name in available}
+    record: type[EventRecord] | type[IpaEventRecord] = IpaEventRecord
     if "FetchAddr" in names:
-        fields["FetchAddr"] = address & ~7
-        return EventRecord.make(Number=fault.code, **fields).to_bytes()
-    if "IPA" in names and fault.stage == 2:
-        fields["IPA"] = address & ~0xFFF
-    return IpaEventRecord.make(Number=fault.code, **fields).to_bytes()
+        record, available["FetchAddr"] = EventRecord, address & ~7
+    elif fault.stage == 2:
+        available["IPA"] = address & ~0xFFF
+    value = record.FIELDS["Number"].put(fault.code)
+    for name in names:
+        if name in available:
+            value |= record.FIELDS[name].put(available[name])
+    return value.to_bytes(EVENT_SIZE, "little")
 
 
 def describe(fault: Fault) -> str:
