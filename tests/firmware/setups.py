@@ -54,7 +54,7 @@ SETUPS = {
     "msi": Setup("full", (TESTDEV,), ARMS),
     "stall": Setup("full", (ENGINE,), ("mmu-600", "mmu-700")),
     "substreams": Setup("full", (ENGINE,), ARMS),
-    "two_streams": Setup("qemu", (TESTDEV, "iommu-testdev@00:02.0"), ("full", *ARMS)),
+    "two_streams": Setup("qemu", (TESTDEV, "iommu-testdev@00:02.0")),
 }
 """Images that want what QEMU lacks; there they say so, and end with `ABSENT`."""
 
