@@ -28,6 +28,7 @@ class Why(Enum):
     ATC_FIRST = "its endpoint was asked to forget it"
     DECLARED = "software says that the addresses are not mapped any more"
     CHANGED_AFTER = "it changed after the invalidation, and is in use"
+    TAG_REUSED = "its ASID or VMID belongs to other tables by now"
     SWEPT = "software went on, and only an invalidation of everything dropped it"
     END = "the run ended with it alive"
 

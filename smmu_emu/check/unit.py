@@ -14,7 +14,9 @@ from typing import Any
 from smmu_emu.check.configs import Configs
 from smmu_emu.check.due import Due, DueConfig, Early
 from smmu_emu.check.findings import Found
+from smmu_emu.check.holdings import Holdings
 from smmu_emu.check.peek import Peek
+from smmu_emu.check.pointers import Pointers
 from smmu_emu.check.reach import Reach
 from smmu_emu.check.rules import (
     DUE,
@@ -79,10 +81,12 @@ class UnitCheck:
         self.advice = advice = Advice(report)
         self.configs = configs = Configs(smmu, peek, self._config_due, self._early, self._torn)
         self.reach = Reach(smmu, configs)
+        self.holdings = holdings = Holdings(smmu, peek, self.reach, self._due)
         self.translations = translations = Translations(
-            smmu, peek, self.reach, self._due, self._early, advice.refilled, lazy=lazy
+            holdings, self._early, advice.refilled, lazy=lazy
         )
-        self.tables = tables = TableReuse(translations, report)
+        pointers = Pointers(holdings)
+        self.tables = tables = TableReuse(holdings, report)
         self.isolation = isolation = IsolationBreaches(smmu, configs, report)
         registers, commands = ForbiddenWrites(smmu, report), CommandQueueUse(smmu, peek, report)
         output, errors = OutputQueueUse(smmu, report), GlobalErrors(smmu, report)
@@ -90,7 +94,7 @@ class UnitCheck:
         coherency, outside = Coherency(smmu, core_caches, report), OutsideMemory(report)
         self.handlers: dict[type[Event], list[Handler]] = {
             ConfigFetch: [configs.fetched, coherency.fetched],
-            Walk: [translations.walked, tables.walked, outside.walked],
+            Walk: [pointers.walked, tables.walked, outside.walked],
             Fill: [tables.fill, translations.fill],
             Evict: [translations.evicted],
             Update: [translations.updated],

@@ -21,7 +21,7 @@ KIND = Kind(
 def judge(due: Due) -> Found | None:
     """Pointers that a leaf-only invalidation went by. A second one may have come after it."""
     held, stale = due.held, due.held.stale
-    if not held.pointer or stale is None or due.why is Why.REPLACED:
+    if not held.pointer or stale is None or due.why in (Why.REPLACED, Why.TAG_REUSED):
         return None
     left = [event for event, why in stale.left if why == "leaf-only"]
     if not left:

@@ -13,9 +13,9 @@ from collections.abc import Callable
 from smmu_emu.check.due import Due, Why
 from smmu_emu.check.findings import ERROR, Found, Kind, story_of
 from smmu_emu.check.held import Held
+from smmu_emu.check.holdings import Holdings
 from smmu_emu.check.reach import roots_of
 from smmu_emu.check.rules.stories import state_of, told
-from smmu_emu.check.translations import Translations
 from smmu_emu.trace.events import DmaData, Fill, Walk
 
 KIND = Kind(
@@ -44,17 +44,17 @@ class TableReuse:
 
     kind = KIND
 
-    def __init__(self, translations: Translations, report: Callable[[Found], None]) -> None:
-        self._translations = translations
+    def __init__(self, holdings: Holdings, report: Callable[[Found], None]) -> None:
+        self._holdings = holdings
         self._report = report
         self._written: dict[int, tuple[DmaData, int, int]] = {}
         self._seen: set[int] = set()
 
     def fill(self, event: Fill) -> None:
         """A page is mapped for a device that is a table."""
-        if event.size_lg2 > _LARGEST_PAGE_LG2 or event.page not in self._translations.tables:
+        if event.size_lg2 > _LARGEST_PAGE_LG2 or event.page not in self._holdings.tables:
             return
-        for held in self._translations.tables[event.page]:
+        for held in self._holdings.tables[event.page]:
             if self._is_linked(held):
                 text = (
                     f"page {event.page:#x} is mapped at {event.base:#x}, and it is still linked "
@@ -69,14 +69,14 @@ class TableReuse:
         if not event.write or not event.ok:
             return
         page = event.pa & -0x1000
-        for held in self._translations.tables.get(page, ()):
+        for held in self._holdings.tables.get(page, ()):
             if self._is_linked(held):
                 text = f"stream {event.stream_id:#x} wrote {event.size} bytes into table {page:#x}"
                 story = story_of(held.fill, event)
                 self._report(Found(KIND, held.unit, text, story, event.stream_id, None))
                 return
         pa = event.pa & -8
-        value = self._translations.peek.word(pa)
+        value = self._holdings.peek.word(pa)
         if value:
             self._written[page] = (event, pa, value)
             self._seen.discard(page)
@@ -92,7 +92,7 @@ class TableReuse:
             if written is None:
                 continue
             by, where, value = written
-            if self._translations.peek.word(where) == value:
+            if self._holdings.peek.word(where) == value:
                 text = (
                     f"table {page:#x} was not cleared: {where:#x} still holds {value:#x}, which "
                     f"stream {by.stream_id:#x} wrote when it was a buffer"
@@ -104,8 +104,8 @@ class TableReuse:
         """Whether a pointer is in use, in a space whose tables are no guest's."""
         if not held.alive or held.tag[0] == "EL1_NESTED":
             return False
-        translations = self._translations
-        user = translations.reach.user(held)
+        holdings = self._holdings
+        user = holdings.reach.user(held)
         if user is None or roots_of(user, held.tag) != roots_of(held.context, held.tag):
             return False
-        return all(translations.peek.word(pa) == value for pa, value in held.words.items())
+        return all(holdings.peek.word(pa) == value for pa, value in held.words.items())

@@ -32,7 +32,7 @@ _REASONS = {
 def judge(due: Due) -> Found | None:
     """Stale entries that an invalidation went by."""
     held, stale = due.held, due.held.stale
-    if stale is None or due.why is Why.REPLACED:
+    if stale is None or due.why in (Why.REPLACED, Why.TAG_REUSED):
         return None
     left = [(event, why) for event, why in stale.left if why != "leaf-only"]
     if left:
