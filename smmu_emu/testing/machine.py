@@ -16,9 +16,12 @@ from smmu_emu.machine import Machine
 from smmu_emu.testing.events import Event, Events
 
 if TYPE_CHECKING:
+    from smmu_emu.check import Checker, Finding
     from smmu_emu.driver import Smmuv3Driver
     from smmu_emu.trace.events import Event as TraceEvent
     from smmu_emu.trace.tap import FaultEvent
+    from smmu_emu.trace.text import Describer
+    from smmu_emu.trace.tracer import Tracer
 
 DRIVER_MEMORY = 0x4800_0000
 DRIVER_MEMORY_SIZE = 16 << 20
@@ -87,10 +90,11 @@ class MachineUnderTest(Machine):
                 self.tail.append(event)
 
         self._tracer = Tracer(self, keep)
+        self.watch()
 
-    _tracer: Any
-    _checker: Any
-    _describer: Any
+    _tracer: Tracer | None
+    _checker: Checker | None
+    _describer: Describer
 
     def _refuse(self, event: FaultEvent) -> None:
         self.refused.append(Event.of(event))
@@ -102,6 +106,11 @@ class MachineUnderTest(Machine):
         self.injectors.clear()
         self.tail.clear()
         self.isolation.begin()
+        if self._checker is not None:
+            self._checker.close()
+            self.isolation.listeners.clear()
+            self._checker = None
+            self.watch()
 
     # -- what runs
 
@@ -198,16 +207,24 @@ class MachineUnderTest(Machine):
         active = GERROR((values["GERROR"] ^ values["GERRORN"]) & GERROR.mask())
         return {name for name, number in active.fields().items() if number}
 
-    @property
-    def findings(self) -> list[Any]:
-        """What the checker found so far; it starts with the first question, or `watch`."""
-        self.watch()
-        return list(self._checker.findings)
-
-    def watch(self) -> None:
-        """Let the checker look from now on. Harmless when it does already."""
+    def watch(self) -> Checker:
+        """Let the checker (`smmu_emu.check`) look from now on, if it does not already."""
         if self._checker is None:
-            self._checker = _make_checker(self)
+            from smmu_emu.check import Checker
+
+            self._checker = Checker(self, tracer=self._tracer, image=self.image)
+            for unit in self._checker.units.values():
+                self.isolation.listeners.append(unit.isolation.breached)
+        return self._checker
+
+    @property
+    def findings(self) -> list[Finding]:
+        """Mistakes of the driver that the checker found, as though the run ended here.
+
+        It looks from the machine's beginning where a trace is kept, else from the first question
+        on. Advice is left out.
+        """
+        return [one for one in self.watch().finish() if one.severity != "advice"]
 
     def allow(
         self,
@@ -251,6 +268,8 @@ class MachineUnderTest(Machine):
     def close(self) -> None:
         """As `Machine.close`."""
         self.heal()
+        if self._checker is not None:
+            self._checker.close()
         if self._tracer is not None:
             self._tracer.close()
         super().close()
@@ -290,8 +309,3 @@ def _plan(what: str | Path | Plan | Injection, more: Any, options: dict[str, Any
     name = options.pop("name", "")
     target = options.pop("target", None) or Target()
     return Plan((Injection(str(what), effect, When(**options), target, name),), seed=seed)
-
-
-def _make_checker(machine: Machine) -> Any:
-    """The checker of the trace, attached to a machine."""
-    raise NotImplementedError

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Writes the catalogue into its page."""
+"""Writes the tables into their pages."""
 
 from __future__ import annotations
 
-from tests.scenarios.faults.catalogue import PAGE, page
+from tests.scenarios.faults.catalogue import pages
 
-PAGE.write_text(page(PAGE.read_text()))
+for path, text in pages().items():
+    path.write_text(text)

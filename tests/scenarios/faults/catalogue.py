@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The list of all scenarios in this folder, made from the tests themselves.
 
-``python -m tests.scenarios.faults`` writes it into docs/fault_catalogue.md.
+``python -m tests.scenarios.faults`` writes it into docs/fault_catalogue.md, and the list of sites
+into docs/fault_injection.md.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-PAGE = Path(__file__).resolve().parents[3] / "docs" / "fault_catalogue.md"
+from smmu_emu.inject.sites import SITES
+
+DOCS = Path(__file__).resolve().parents[3] / "docs"
 _BEGIN, _END = "<!-- made by python -m tests.scenarios.faults -->\n", "<!-- end -->\n"
 
 _Test = TypeVar("_Test", bound=Callable[..., None])
@@ -68,7 +71,22 @@ def table() -> str:
     return "\n".join(lines) + "\n"
 
 
-def page(text: str) -> str:
-    """The page with the table as it has to be."""
-    head, rest = text.split(_BEGIN)
-    return head + _BEGIN + table() + _END + rest.split(_END)[1]
+def sites() -> str:
+    """The table of sites in docs/fault_injection.md."""
+    lines = ["| site | a fault of it strikes when | effects | aimed by |", "|---|---|---|---|"]
+    for site in SITES.values():
+        effects = ", ".join(site.effects)
+        aims = ", ".join(name for name in site.filters if name not in ("pc", "time"))
+        lines.append(f"| `{site.name}` | {site.what} | {effects} | {aims or '`target`'} |")
+    return "\n".join(lines) + "\n"
+
+
+def pages() -> dict[Path, str]:
+    """The pages with their tables as they have to be."""
+    made = {"fault_catalogue.md": table(), "fault_injection.md": sites()}
+    return {DOCS / name: _with(DOCS / name, content) for name, content in made.items()}
+
+
+def _with(path: Path, content: str) -> str:
+    head, rest = path.read_text().split(_BEGIN)
+    return head + _BEGIN + content + _END + rest.split(_END)[1]
