@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from smmu_emu.cli.board_options import gic_option
 from smmu_emu.cli.check_options import (
     NO_CHECK,
     CheckOptions,
@@ -52,6 +53,7 @@ def _ignored(*names: str) -> Callable[[Any], Any]:
 @click.option("--socket", "listen", metavar="PATH", help="Listen there for one client.")
 @click.option("--connect", metavar="PATH", help="Connect to a client that listens there.")
 @click.option("--ram", "-m", type=NUMBER, default="512M", show_default=True, help="Size of RAM.")
+@gic_option
 @click.option("--ids", default="qemu", show_default=True, help="Preset of SMMU ID registers.")
 @click.option(
     "--device",
@@ -92,6 +94,7 @@ def serve_machine(
     listen: str | None,
     connect: str | None,
     ram: int,
+    gic: str,
     ids: str,
     devices: tuple[str, ...],
     qtest: str | None,
@@ -114,6 +117,7 @@ def serve_machine(
     with Machine.virt(
         ram=ram << 20 if ram < 1 << 20 else ram,
         devices=map(_device, devices),
+        gic=gic,
         smmu_ids=PRESETS[ids],
     ) as machine:
         with (
