@@ -15,6 +15,7 @@
 #include "space.h"
 
 #define ROUNDS 4
+#define POLLS 1000000
 #define BUFFER_PAGES 4
 #define STAGE1_TAG 5
 #define GUEST_TAG 7
@@ -258,6 +259,8 @@ static void test_error(void)
 {
     test_section("An illegal command");
     space_issue(&rig.smmu, smmu_cmd_tlbi(0xff));
+    for (unsigned i = 0; i < POLLS && !smmu_gerror_active(&rig.smmu); i++) {
+    }
     space_recover(&rig.smmu);
     check(space_sync(&rig.smmu), "the queue goes on");
 }

@@ -11,6 +11,7 @@
 #include "rig.h"
 #include "sysreg.h"
 
+#define POLLS 100000 /* a message comes when it comes */
 #define EVENTQ_DATA 0xe7e27001u
 #define GERROR_DATA 0x6e220402u
 #define SYNC_DATA 0x5c5c0003u
@@ -66,6 +67,8 @@ static unsigned drain(void)
 static void check_box(volatile uint32_t *box, uint32_t expected, const char *what)
 {
     dsb();
+    for (unsigned i = 0; i < POLLS && expected && *box != expected; i++) {
+    }
     uint32_t found = *box;
 
     check(found == expected, "%s: 0x%08x", what, found);
@@ -158,6 +161,8 @@ static void test_aborted(void)
 
     set_messages((uintptr_t)eventq_box, NOWHERE_BASE);
     smmu_issue(&rig.smmu, &bad);
+    for (unsigned i = 0; i < POLLS && !smmu_gerror_active(&rig.smmu); i++) {
+    }
     check(smmu_gerror_active(&rig.smmu) == (GERROR_CMDQ_ERR | GERROR_MSI_GERROR_ABT_ERR),
           "MSI_GERROR_ABT_ERR beside the error that it should have told of");
     smmu_gerror_acknowledge(&rig.smmu, GERROR_MSI_GERROR_ABT_ERR);
