@@ -140,6 +140,7 @@ class Machine:
         core_stream: int | None = None,
         core_substream: int | None = None,
         policy: str | Iterable[str] | None = None,
+        bios: Source | None = None,
         command_line: str = "",
         console: Callable[[bytes], None] | None = None,
     ) -> Machine:
@@ -153,14 +154,16 @@ class Machine:
         has not. ``core_stream`` puts the core
         behind the SMMU, under that StreamID (and SubstreamID ``core_substream``). ``policy`` names
         what the SMMU makes of its freedoms, as in "evict,prefetch,seed=3": docs/policies.md.
+        ``bios`` puts flash at 0, with these bytes at its start, and the machine starts there.
 
         Raises: ConfigurationError for what cannot be built; an unknown ``cpu_model`` is found out
-        when the core is made.
+        when the core is made; ImageError for a ``bios`` that cannot be read or does not fit.
         """
 
         devices, disks = tuple(devices), tuple(disks)
         policy = policy if policy is None or isinstance(policy, str) else tuple(policy)
         recipe = {name: value for name, value in locals().items() if name not in ("cls", "console")}
+        firmware = None if bios is None else read_source(bios, "BIOS")
 
         def make(clock: Clock, reporter: Reporter, output: Callable[[bytes], None]) -> VirtBoard:
             return VirtBoard(
@@ -174,6 +177,7 @@ class Machine:
                 disks=disks,
                 pmcg=pmcg,
                 gic=gic,
+                bios=None if firmware is None else firmware[1],
             )
 
         machine = cls(
@@ -185,6 +189,8 @@ class Machine:
             console=console,
         )
         machine.recipe = recipe
+        if firmware is not None:
+            machine.start_in_flash(firmware[0])
         if policy is not None:
             machine.use_policy(policy)
         return machine
@@ -238,6 +244,7 @@ class Machine:
             found[board.smmu.name] = board.smmu
         if board.pmcg is not None:
             found[board.pmcg.name] = board.pmcg
+        found |= {bank.name: bank for bank in board.flash}
         found |= {transport.device.name: transport.device for transport in board.virtio}
         return found | board.pcie.by_name()
 
@@ -313,6 +320,22 @@ class Machine:
         self._started = False
         self._level = el
         return loaded
+
+    def start_in_flash(self, name: str = "BIOS", *, dtb: Source | None = None, el: int = 1) -> None:
+        """Let the next `run` start at address 0, where the flash is, in place of a loaded image.
+
+        The device tree is at the start of RAM. ``name`` is for messages.
+
+        Raises: ImageError for a bad ``dtb``; ConfigurationError for a level other than 1 and 2.
+        """
+        self._check_level(el)
+
+        def hand_over(loaded: Image) -> Handover:
+            return prepare(loaded, self.ram, lambda _: self.device_tree(dtb=dtb, el=el), None)
+
+        self._placement.install(Image(name, "bios", (), 0), hand_over)
+        self._started = False
+        self._level = el
 
     def device_tree(
         self,

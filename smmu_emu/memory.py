@@ -144,6 +144,28 @@ class Window:
         self.name = name
 
 
+class RomDevice(MmioDevice, Protocol):
+    """A device whose reads give what is stored, while nothing else was asked of it."""
+
+    mode_changed: Callable[[], None]
+
+    @property
+    def contents(self) -> Ram: ...
+
+    @property
+    def shows_contents(self) -> bool: ...
+
+
+class Rom(Window):
+    """A device in the memory map whose contents the core may execute."""
+
+    device: RomDevice
+
+    def __init__(self, base: int, size: int, device: RomDevice, name: str) -> None:
+        super().__init__(base, size, device, name)
+        self.view = device.contents.view
+
+
 class PhysicalMemory:
     """The physical address space of one machine.
 
@@ -198,6 +220,17 @@ class PhysicalMemory:
         self._insert(window)
         return window
 
+    def add_rom(self, base: int, size: int, device: RomDevice, name: str) -> Rom:
+        """Put a device into the map that can be executed.
+
+        Raises: MemoryMapError if it is not made of whole 4 KiB pages or overlaps something.
+        """
+        self._check_free(base, size, name)
+        rom = Rom(base, size, device, name)
+        self.windows.append(rom)
+        self._insert(rom)
+        return rom
+
     def _check_free(self, base: int, size: int, name: str) -> None:
         if base % PAGE or size % PAGE or size <= 0 or base < 0:
             raise MemoryMapError(f"{name}: {base:#x} + {size:#x} is not made of whole 4 KiB pages")
@@ -225,6 +258,15 @@ class PhysicalMemory:
         """The RAM block that holds all of ``size`` bytes at ``pa``, or None."""
         block = self.find(pa)
         return block if isinstance(block, Ram) and pa + size <= block.end else None
+
+    def find_code(self, pa: int, size: int) -> Ram | Rom | None:
+        """The block from which all of ``size`` bytes at ``pa`` can be executed, or None."""
+        block = self.find(pa)
+        if block is None or pa + size > block.end:
+            return None
+        if isinstance(block, Ram):
+            return block
+        return block if isinstance(block, Rom) and block.device.shows_contents else None
 
     # -- accesses by devices (the core has its own way to the same bytes)
 

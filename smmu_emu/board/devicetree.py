@@ -31,6 +31,7 @@ _BUSES = 0x100
 _SLOTS, _SLOT_SHIFT = 3, 11
 """Of a PCI device's number, the bits that tell to which lines its pins lead."""
 _PAGE = 0x1000
+_FW_CFG_SIZE = 0x18
 _VERSION = 17
 
 Value = str | int | list[int] | tuple[str, ...] | None
@@ -71,6 +72,8 @@ def build(
     _add_rtc(root)
     if board.smmu is not None:
         _add_smmu(root, _own_messages(board, interrupts.SMMU_DEVICE))
+    if board.flash:
+        _add_firmware(root)
     if board.pmcg is not None:
         _add_pmcg(root, _own_messages(board, interrupts.PMCG_DEVICE))
     _add_pcie(root, board)
@@ -269,6 +272,21 @@ def _add_smmu(root: Any, messages: dict[str, Value]) -> None:
             "reg": _reg(virt.SMMU),
             "compatible": "arm,smmu-v3",
             **messages,
+        },
+    )
+
+
+def _add_firmware(root: Any) -> None:
+    """Both banks of flash, and fw_cfg."""
+    banks = [word for place in virt.FLASH for word in _reg(place)]
+    _add(root, "flash@0", {"bank-width": 4, "reg": banks, "compatible": "cfi-flash"})
+    _add(
+        root,
+        f"fw-cfg@{virt.FW_CFG.base:x}",
+        {
+            "dma-coherent": None,
+            "reg": [*_wide(virt.FW_CFG.base), *_wide(_FW_CFG_SIZE)],
+            "compatible": "qemu,fw-cfg-mmio",
         },
     )
 

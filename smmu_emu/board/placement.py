@@ -41,6 +41,14 @@ class Placement:
         """
         base = self.memory.rams[0].base
         image = read_image(source, base, load_address=load_address, entry=entry)
+        self.install(image, hand_over)
+        return image
+
+    def install(self, image: Image, hand_over: Callable[[Image], Handover]) -> None:
+        """As `load`, for an image that was read, or is where it is.
+
+        Raises: ImageError in one line; memory is then as it was before.
+        """
         self._check(image.pieces, self.blobs)
         handover = hand_over(image)
         if not handover.x0 and _overlap(handover.pieces, self.blobs):
@@ -50,7 +58,6 @@ class Placement:
         self.image, self.handover = image, handover
         for piece in self._present:
             self._write(piece)
-        return image
 
     @property
     def _present(self) -> tuple[Piece, ...]:

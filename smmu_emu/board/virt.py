@@ -4,10 +4,10 @@
 Reference: QEMU 11's hw/arm/virt.c with ``-M virt,acpi=off,iommu=smmuv3 -nodefaults``. Of its
 devices there are the PL011, the PL031, the GICv2 with its message frame (GICv2m), the PCIe host,
 the SMMUv3 and the virtio-mmio transports. QEMU lacks the PCI functions "dma-engine" and
-"smmu-test-engine", and has its transports beside the SMMU, not behind it. Flash, GPIO, fw_cfg, the
-platform bus and the PCIe port I/O window are not here: who touches them gets an external abort, and
-it is told. The device tree is at the start of RAM (`smmu_emu.board.handover`), so images load at
-`LOWEST_IMAGE` or above.
+"smmu-test-engine", and has its transports beside the SMMU, not behind it. Flash and fw_cfg are here
+if the board starts in flash. GPIO, the platform bus and the PCIe port I/O window are not: who
+touches them gets an external abort, and it is told. The device tree is at the start of RAM
+(`smmu_emu.board.handover`), so images load at `LOWEST_IMAGE` or above.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ from smmu_emu.devices.virtio.block import VirtioBlock
 from smmu_emu.devices.virtio.device import VirtioDevice
 from smmu_emu.devices.virtio.disk import Disk
 from smmu_emu.devices.virtio.mmio import SLOT, VirtioMmio, VirtioSlots
-from smmu_emu.errors import ConfigurationError
+from smmu_emu.errors import ConfigurationError, ImageError
 from smmu_emu.interrupt import InterruptLine
 from smmu_emu.memory import PhysicalMemory
 from smmu_emu.port import DmaPort
@@ -55,13 +55,18 @@ from smmu_emu.smmuv3.device import Smmuv3
 from smmu_emu.smmuv3.ids import IdRegisters
 
 if TYPE_CHECKING:
+    from smmu_emu.devices.fw_cfg import FwCfg
     from smmu_emu.devices.gicv2m import Gicv2m
     from smmu_emu.devices.gicv3 import Gicv3
+    from smmu_emu.devices.pflash import Pflash
     from smmu_emu.smmuv3.pmcg import Pmcg
 
 
+FLASH = Place(0, 64 << 20), Place(64 << 20, 64 << 20)
+"""Two banks, on boards that start there."""
 UART = Place(0x0900_0000, 0x1000)
 RTC = Place(0x0901_0000, 0x1000)
+FW_CFG = Place(0x0902_0000, 0x1000)
 SMMU = Place(0x0905_0000, 0x2_0000)
 VIRTIO = Place(0x0A00_0000, 0x4000)
 PMCG = Place(0x0910_0000, 0x2_0000)
@@ -103,7 +108,8 @@ class VirtBoard:
     "pcie-root-port,id=rp0" goes "edu,bus=rp0". `smmu_emu.board.catalogue` has the names, among them
     those of virtio devices, which may also be on virtio-mmio transports. Each of ``disks`` is a
     virtio-blk. ``pmcg`` gives the SMMU a counter group. ``keyboard`` takes what is typed.
-    ``gic`` is "v2", with a ``v2m``, or "v3", which is then ``gicv3``, with an ITS.
+    ``gic`` is "v2", with a ``v2m``, or "v3", which is then ``gicv3``, with an ITS. ``bios`` are
+    bytes of flash at address 0; there is a second bank behind it, and fw_cfg, only then.
 
     Raises: ConfigurationError for what cannot be.
     """
@@ -121,6 +127,7 @@ class VirtBoard:
         disks: Iterable[Disk] = (),
         pmcg: bool = False,
         gic: str = "v2",
+        bios: bytes | None = None,
     ) -> None:
         if ram % 0x1000 or not SMALLEST_RAM <= ram <= LARGEST_RAM:
             raise ConfigurationError(
@@ -162,6 +169,10 @@ class VirtBoard:
             raise
         self._connect_consoles(console)
         self._map()
+        self.flash: list[Pflash] = []
+        self.fw_cfg: FwCfg | None = None
+        if bios is not None:
+            self._add_firmware(bios)
         self.pmcg = self._add_pmcg() if pmcg else None
         self._wire()
 
@@ -222,6 +233,21 @@ class VirtBoard:
         for place, name in ((PCIE_MMIO, "pcie mmio"), (PCIE_MMIO_HIGH, "pcie high mmio")):
             add(*place, self.pcie.aperture(place.base, window(name, place.base)), name)
         add(*PCIE_ECAM, self.pcie.ecam, "pcie ecam")
+
+    def _add_firmware(self, bios: bytes) -> None:
+        """What only firmware looks for: it is loaded for those boards that start with it."""
+        from smmu_emu.devices.fw_cfg import FwCfg
+        from smmu_emu.devices.pflash import SIZE, Pflash
+
+        if len(bios) > SIZE:
+            raise ImageError(f"a BIOS of {len(bios)} bytes: a bank of flash has {SIZE}")
+        for number, place in enumerate(FLASH):
+            name = f"flash{number}"
+            report = self._reporter.window(name, place.base)
+            self.flash.append(Pflash(name, b"" if number else bios, report))
+            self.memory.add_rom(*place, self.flash[-1], name)
+        self.fw_cfg = FwCfg(self._reporter.window("fw_cfg", FW_CFG.base))
+        self.memory.add_device(*FW_CFG, self.fw_cfg, "fw_cfg")
 
     def wires(self) -> dict[int, InterruptLine]:
         """The wire on each shared peripheral interrupt that has one."""
@@ -321,6 +347,10 @@ class VirtBoard:
         self.memory.clear()
         self.uart.reset()
         self.rtc.reset()
+        for bank in self.flash:
+            bank.reset()
+        if self.fw_cfg is not None:
+            self.fw_cfg.reset()
         self.pcie.reset()
         for transport in self.virtio:
             transport.reset()

@@ -162,9 +162,9 @@ def boot(
             checked(machine, check, kernel, tracer) as findings,
         ):
             if commands:
-                result = _run_script(machine, Script(machine, commands, prompt), max_instructions)
+                result = run_script(machine, Script(machine, commands, prompt), max_instructions)
             else:
-                result = _run_typed(machine, Keyboard(machine), max_instructions)
+                result = run_typed(machine, Keyboard(machine), max_instructions)
         summary = recorder.summary(result, kernel)
     tell(machine, summary, json_path, report=report, parts={**injection.parts, **findings.parts})
     return findings.status(injection.status(result.status))
@@ -176,7 +176,8 @@ def _open(disks: tuple[tuple[Path, str, str], ...]) -> list[Disk]:
     return [Disk(path, DiskMode(mode), bus) for path, mode, bus in disks]
 
 
-def _run_script(machine: Machine, script: Script, max_instructions: int | None) -> RunResult:
+def run_script(machine: Machine, script: Script, max_instructions: int | None) -> RunResult:
+    """Run a machine whose console a script hears."""
     from smmu_emu.cli.run import print_bytes, run_machine, stopped_by_ctrl_c
 
     def console(data: bytes) -> None:
@@ -188,7 +189,8 @@ def _run_script(machine: Machine, script: Script, max_instructions: int | None) 
         return run_machine(machine, max_instructions)
 
 
-def _run_typed(machine: Machine, keyboard: Keyboard, max_instructions: int | None) -> RunResult:
+def run_typed(machine: Machine, keyboard: Keyboard, max_instructions: int | None) -> RunResult:
+    """Run a machine while somebody types."""
     from smmu_emu.cli.run import collect_garbage, print_bytes, stopped_by_ctrl_c
 
     machine.console = print_bytes

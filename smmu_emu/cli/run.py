@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import click
 
 from smmu_emu.cli import INTERRUPTED
+from smmu_emu.cli.bios_options import bios_options, check_bios_options, run_bios
 from smmu_emu.cli.board_options import board_options
 from smmu_emu.cli.check_options import (
     NO_CHECK,
@@ -63,7 +64,8 @@ Numbers are decimal or 0x...; K, M and G after them are powers of 1024.
 
 
 @click.command("run", epilog=_EPILOG)
-@click.argument("image", type=FILE)
+@click.argument("image", type=FILE, required=False)
+@bios_options
 @click.option("--load-address", type=NUMBER, help="Where a raw binary goes in RAM.")
 @click.option("--entry", type=NUMBER, help="Where to start; default: the image's own entry.")
 @click.option(
@@ -110,6 +112,7 @@ def command(**options: Any) -> None:
     """Run IMAGE (an AArch64 ELF or a raw binary) on the emulated board."""
     if options["gdb_wait"] and options["gdb"] is None:
         raise click.UsageError("--gdb-wait needs --gdb PORT or --gdb PATH")
+    check_bios_options(options)
     check_policy_options(options)
     sys.exit(
         run_image(trace=take_trace_options(options), check=take_check_options(options), **options)
@@ -143,8 +146,12 @@ def run_image(
     check: CheckOptions = NO_CHECK,
     policy: str | None = None,
     policy_sweep: int | None = None,
+    bios: Path | None = None,
+    commands: tuple[str, ...] = (),
+    prompt: str = "",
+    wake: str = "",
 ) -> int:
-    """Run an image and report; the exit status."""
+    """Run an image, or what is in flash, and report; the exit status."""
     from smmu_emu.errors import ConfigurationError
     from smmu_emu.machine import Machine
     from smmu_emu.smmuv3 import PRESETS
@@ -161,10 +168,16 @@ def run_image(
         gic=gic,
         smmu_ids=PRESETS[ids],
         policy=policy,
+        bios=bios,
         command_line=f"{image.name} {append}".rstrip(),
         console=print_bytes,
     ) as machine:
-        machine.load(image, load_address=load_address, entry=entry, append=append, dtb=dtb, el=el)
+        if bios is not None:
+            machine.start_in_flash(bios.name, dtb=dtb, el=el)
+        else:
+            machine.load(
+                image, load_address=load_address, entry=entry, append=append, dtb=dtb, el=el
+            )
         if dumpdtb is not None:
             dumpdtb.write_bytes(machine.device_tree(dtb=dtb, el=el))
             return 0
@@ -184,6 +197,8 @@ def run_image(
         ):
             if gdb is not None:
                 result = _run_debugged(machine, max_instructions, gdb, wait=gdb_wait)
+            elif bios is not None:
+                result = run_bios(machine, commands, prompt, wake, max_instructions)
             else:
                 with stopped_by_ctrl_c(machine.core):
                     result = run_machine(machine, max_instructions)

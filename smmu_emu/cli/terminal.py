@@ -126,13 +126,17 @@ class Keyboard:
 class Script:
     """Commands typed one by one, each when the prompt has come; then the run ends.
 
-    Give it all output of ``machine``, in `hear`.
+    Give it all output of ``machine``, in `hear`. A line with ``wake`` in it makes it press Enter,
+    once in a line.
     """
 
-    def __init__(self, machine: Machine, commands: Iterable[str], prompt: str) -> None:
+    def __init__(
+        self, machine: Machine, commands: Iterable[str], prompt: str, wake: str = ""
+    ) -> None:
         self.machine = machine
         self._commands = deque(commands)
         self._prompt = prompt.encode()
+        self._wake = wake.encode()
         self._line = bytearray()
         self._listening = True
 
@@ -144,6 +148,8 @@ class Script:
                 self._listening = True  # what was typed has been echoed
             else:
                 self._line.append(byte)
+                if self._wake and self._line.endswith(self._wake):
+                    self.machine.feed(b"\n")
                 if self._listening and self._line.endswith(self._prompt):
                     self._type()
 

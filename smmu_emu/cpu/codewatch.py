@@ -102,7 +102,7 @@ class CodeWatch:
         page = va & -PAGE
         if self._pages.setdefault(page, pa & -PAGE) != pa & -PAGE:
             self._plans.ambiguous = True
-        ram = self._memory.find_ram(pa, size)
+        ram = self._memory.find_code(pa, size)
         if ram is None:
             return
         self._memory.code_frames.add(pa // PAGE)

@@ -14,13 +14,15 @@ from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from smmu_emu.clock import Clock
+from smmu_emu.cpu import abi
 from smmu_emu.cpu.breakpoints import Breakpoints
 from smmu_emu.cpu.codewatch import CodeWatch
 from smmu_emu.cpu.execution import MASK64, Execution
 from smmu_emu.cpu.exit import ExitInfo, ExitKind
 from smmu_emu.cpu.faults import MemoryFaults
-from smmu_emu.cpu.mmio import InstructionPlans, MemoryAccess, WindowPort
+from smmu_emu.cpu.mmio import InstructionPlans, MemoryAccess
 from smmu_emu.cpu.pace import Pace
+from smmu_emu.cpu.rom import RomPort, port_of
 from smmu_emu.cpu.runstate import RunState, Waiting
 from smmu_emu.cpu.virtual import VirtualMemory
 from smmu_emu.cpu.watchpoints import Watchpoint, Watchpoints
@@ -29,6 +31,7 @@ from smmu_emu.errors import ConfigurationError, EmulatorError
 from smmu_emu.interrupt import InterruptLine
 from smmu_emu.memory import PAGE, PhysicalMemory
 
+_FETCH_ERRORS = (abi.FETCH_UNMAPPED, abi.FETCH_PROT)
 _PATIENCE = 1_000_000
 """Events on the clock that a waiting core lets pass before it is called dead."""
 
@@ -105,7 +108,8 @@ class Core(ABC):
         self._events_waited_for = 0
         self.idle = None
         self._plans = plans = InstructionPlans(engine, self._access_at)
-        self._ports = [WindowPort(window, engine, pace, plans) for window in memory.windows]
+        self._ports = [port_of(window, engine, pace, plans) for window in memory.windows]
+        self._roms = [port for port in self._ports if isinstance(port, RomPort)]
         self._faults = MemoryFaults(engine, memory, pace, plans)
         self._breakpoints = Breakpoints(engine, pace, self._state)
         self._watchpoints = Watchpoints(engine, pace)
@@ -223,6 +227,8 @@ class Core(ABC):
         self._state.reset()
         self._pace.reset()
         self._code.reset()
+        for rom in self._roms:
+            rom.reset()
         self._breakpoints.reset()
         self._reported.clear()
         self._events_waited_for = 0
@@ -262,7 +268,12 @@ class Core(ABC):
             self._interrupts.drive()
             self._engine.settle()
             self._code.settle()
-            self._traps.after_slice(pace.slice(left))
+            for rom in self._roms:
+                rom.settle()
+            error = pace.slice(left)
+            if pace.take_again() or (error in _FETCH_ERRORS and self._fetches_from_rom()):
+                continue
+            self._traps.after_slice(error)
             if breakpoints.reached is not None or self._watchpoints.hit is not None:
                 self._end_for_debugger()
             if self._code.misaligned_pc:
@@ -270,6 +281,11 @@ class Core(ABC):
                 self._traps.pc_alignment_fault()
             elif pace.slice_was_whole and self._spins():
                 state.waiting = Waiting.IN_A_SPIN
+
+    def _fetches_from_rom(self) -> bool:
+        """Whether flash, which had become registers, can now be executed at PC."""
+        pa = self._engine.translate(self._pace.pc, abi.PROT_EXEC)
+        return pa is not None and any(rom.execute(pa) for rom in self._roms)
 
     def _check_stopped(self) -> None:
         if self._pace.running:

@@ -340,6 +340,20 @@ class Execution(ABC):
             f"mapping a window at {base:#x}",
         )
 
+    def map_rom(self, base: int, size: int, host_address: int) -> None:
+        """Let the guest read and execute these bytes of this process there, and not write."""
+        access = abi.PROT_READ | abi.PROT_EXEC
+        abi.check(
+            self._lib.uc_mem_map_ptr(
+                self._handle, base, size, access, ctypes.c_void_p(host_address)
+            ),
+            f"mapping flash at {base:#x}",
+        )
+
+    def unmap(self, base: int, size: int) -> None:
+        """Take away what was mapped there. Not while running."""
+        abi.check(self._lib.uc_mem_unmap(self._handle, base, size), f"unmapping {base:#x}")
+
     def hook(self, kind: int, callback: object, begin: int = 1, end: int = 0, *more: int) -> int:
         """Add a hook; ``callback`` is a C function of `abi`. It covers everything by default.
 

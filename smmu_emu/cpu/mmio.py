@@ -134,7 +134,11 @@ class WindowPort:
         self._store_end = -1
         self._store_from = 0
         self._store_value = 0
-        engine.map_window(window.base, window.size, self.read, self.write)
+        self.map()
+
+    def map(self) -> None:
+        """Let the engine call."""
+        self._engine.map_window(self._window.base, self._window.size, self.read, self.write)
 
     # -- loads
 

@@ -41,7 +41,7 @@ class Pace:
         self.clock = clock
         self.ns = ns_per_instruction
         self.running = False
-        self._cancelled = False
+        self._cancelled = self._again = False
         self.failure: BaseException | None = None
         self.pending: PendingException | None = None
         self._before: object = None
@@ -64,7 +64,7 @@ class Pace:
         self._forget()
 
     def _forget(self) -> None:
-        self._cancelled = self.engine.deaf = False
+        self._cancelled = self._again = self.engine.deaf = False
         self.failure, self.pending, self._before = None, None, None
 
     def before_kept(self) -> bool:
@@ -124,6 +124,13 @@ class Pace:
             self._forget()
         return pending
 
+    def take_again(self) -> bool:
+        """Whether a callback wants the instruction executed again, once."""
+        again = self._again
+        if again:
+            self._forget()
+        return again
+
     # -- for callbacks
 
     def sync(self) -> None:
@@ -151,6 +158,11 @@ class Pace:
     def cancel(self, pending: PendingException) -> None:
         """The instruction that is executing takes this exception instead."""
         self.pending = pending
+        self._undo_later()
+
+    def repeat(self) -> None:
+        """Undo the instruction that is executing; it is executed again in the next slice."""
+        self._again = True
         self._undo_later()
 
     def refuse(self, pending: PendingException) -> None:

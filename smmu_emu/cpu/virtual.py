@@ -23,11 +23,11 @@ class VirtualMemory:
         return pa if pa is not None else self._engine.translate(va & MASK64, abi.PROT_EXEC)
 
     def read(self, va: int, size: int) -> bytes | None:
-        """``size`` bytes at ``va``; None where not all of it is RAM."""
+        """``size`` bytes at ``va``; None where not all of it is RAM, or flash that shows them."""
         data = bytearray()
         for at, length in _pages(va, size):
             pa = self.translate(at)
-            ram = self._memory.find_ram(pa, length) if pa is not None else None
+            ram = self._memory.find_code(pa, length) if pa is not None else None
             if ram is None or pa is None:
                 return None
             data += ram.view[pa - ram.base : pa - ram.base + length]
@@ -56,7 +56,7 @@ class VirtualMemory:
     def instruction(self, pc: int) -> int | None:
         """The instruction word at ``pc``; None where nothing can be fetched."""
         pa = self._engine.translate(pc, abi.PROT_EXEC)
-        ram = self._memory.find_ram(pa, 4) if pa is not None else None
+        ram = self._memory.find_code(pa, 4) if pa is not None else None
         if ram is None or pa is None:
             return None
         return int.from_bytes(ram.view[pa - ram.base : pa - ram.base + 4], "little")

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Makes ``vmlinuz`` and ``initrd.cpio`` from Debian's packages, for kernels that run unmodified.
+"""Makes ``vmlinuz``, ``initrd.cpio`` and ``u-boot.bin`` from Debian's packages, unmodified.
 
     python -m tests.linux.build FOLDER [PACKAGE]
 
-downloads PACKAGE (by default what linux-image-cloud-arm64 stands for) and busybox-static into
-FOLDER, if they are not there, and unpacks them with dpkg-deb. The initial RAM disk holds busybox,
-the virtio modules and an init that ends in a shell. Downloads need ``dpkg --add-architecture
-arm64`` and ``apt-get update``, once.
+downloads PACKAGE (by default what linux-image-cloud-arm64 stands for), busybox-static and
+u-boot-qemu into FOLDER, if they are not there, and unpacks them with dpkg-deb. The initial RAM disk
+holds busybox, the virtio modules and an init that ends in a shell. Downloads need
+``dpkg --add-architecture arm64`` and ``apt-get update``, once.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from typing import NamedTuple
 
 KERNEL_PACKAGE = "linux-image-cloud-arm64:arm64"
 BUSYBOX_PACKAGE = "busybox-static:arm64"
+U_BOOT_PACKAGE = "u-boot-qemu"
 MODULES = ("virtio_mmio", "virtio_pci", "virtio_blk", "virtio_net", "virtio_console")
 """With all that they depend on."""
 
@@ -111,19 +112,22 @@ def _dependencies(module: bytes) -> Iterator[str]:
 
 
 def build(folder: Path, kernel_package: str = KERNEL_PACKAGE) -> None:
-    """Make ``vmlinuz`` and ``initrd.cpio`` in a folder, from packages that are downloaded there."""
+    """Make all three in a folder, from packages that are downloaded there."""
     folder.mkdir(parents=True, exist_ok=True)
     kernel_deb = _package(folder, _real_name(kernel_package))
     busybox_deb = _package(folder, BUSYBOX_PACKAGE)
+    u_boot_deb = _package(folder, U_BOOT_PACKAGE)
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
-        for deb in (kernel_deb, busybox_deb):
+        for deb in (kernel_deb, busybox_deb, u_boot_deb):
             subprocess.run(["dpkg-deb", "-x", deb, root], check=True)
         (kernel,) = (root / "boot").glob("vmlinuz-*")
         busybox = next(path for path in root.rglob("bin/busybox") if path.is_file())
         modules = find_modules(root, MODULES)
         (folder / "initrd.cpio").write_bytes(initrd(busybox.read_bytes(), modules))
         (folder / "vmlinuz").write_bytes(kernel.read_bytes())
+        u_boot = root / "usr" / "lib" / "u-boot" / "qemu_arm64" / "u-boot.bin"
+        (folder / "u-boot.bin").write_bytes(u_boot.read_bytes())
 
 
 def _real_name(package: str) -> str:

@@ -2,8 +2,9 @@
 """What virtio devices have in common, whatever transport shows them to the driver.
 
 Spec: Virtual I/O Device 1.2, chapters 2 and 3. Modern devices only: a driver must take
-VIRTIO_F_VERSION_1, and VIRTIO_F_ACCESS_PLATFORM too, since all DMA goes through the SMMU. A driver
-that breaks a rule makes the device ask for a reset (DEVICE_NEEDS_RESET), and it is told.
+VIRTIO_F_VERSION_1. All DMA goes through the SMMU, so VIRTIO_F_ACCESS_PLATFORM is offered; a driver
+without it, as boot loaders are, works while the SMMU bypasses its stream. A driver that breaks a
+rule makes the device ask for a reset (DEVICE_NEEDS_RESET), and it is told.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ F_INDIRECT_DESC = 1 << 28
 F_VERSION_1 = 1 << 32
 F_ACCESS_PLATFORM = 1 << 33
 _COMMON = F_INDIRECT_DESC | F_VERSION_1 | F_ACCESS_PLATFORM
-_REQUIRED = F_VERSION_1 | F_ACCESS_PLATFORM
+_REQUIRED = F_VERSION_1
 
 USED_BUFFER, CONFIGURATION_CHANGE = 1, 2
 """Reasons for an interrupt."""

@@ -74,7 +74,7 @@ def test_no_queue_but_the_first_exists(driver: Driver) -> None:
     [
         (VERSION_1 | PLATFORM, True),
         (VERSION_1 | PLATFORM | INDIRECT_FEATURE | 1 << 9, True),
-        (VERSION_1, False),
+        (VERSION_1, True),
         (PLATFORM, False),
         (0, False),
         (VERSION_1 | PLATFORM | 1 << 34, False),

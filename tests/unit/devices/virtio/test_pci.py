@@ -133,7 +133,7 @@ def test_features_come_in_halves(driver: PciDriver) -> None:
     assert driver.get(0x04, 4) == 0
 
 
-@pytest.mark.parametrize("features", [0, VERSION_1, PLATFORM, VERSION_1 | PLATFORM | 1 << 40])
+@pytest.mark.parametrize("features", [0, PLATFORM, VERSION_1 | PLATFORM | 1 << 40])
 def test_features_that_do_not_fit_are_refused(driver: PciDriver, features: int) -> None:
     assert not driver.take_features(features)
     assert driver.take_features(VERSION_1 | PLATFORM)
