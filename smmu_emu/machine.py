@@ -282,7 +282,8 @@ class Machine:
             self.adversary.remove()
             self.adversary = None
         if choice.names:
-            self.adversary = Adversary(smmu, choice)
+            core = [] if self._core_port is None else [self._core_port.stream_id]
+            self.adversary = Adversary(smmu, choice, core)
 
     # -- what runs
 
