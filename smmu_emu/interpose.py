@@ -21,8 +21,9 @@ comes or goes, so state that has to last lives outside of what it makes."""
 
 
 class Layer(IntEnum):
-    """How near to the original a function stands."""
+    """How near to the original a function stands; `ANSWER` sees what it says by itself."""
 
+    ANSWER = -1
     POLICY = 0
     INJECT = 1
     OBSERVE = 2

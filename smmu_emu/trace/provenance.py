@@ -92,6 +92,7 @@ class Provenance:
         self.machine = machine
         self.structures = Structures(machine.smmu)
         self.writes = 0
+        self._ram = machine.ram
         self._where = where
         self._tracer = tracer
         self._origins: dict[int, int] = {}
@@ -102,7 +103,7 @@ class Provenance:
         self._frames = None if where is None else frozenset(word // PAGE for word in where)
         self._places: list[Interposition] = []
         self._watch_others()
-        machine.core.watch_stores(self._stored, self._frames)
+        machine.core.watch_stores(self._stored, where)
         if tracer is not None:
             tracer.writer_of = self._origin_of
 
@@ -161,42 +162,43 @@ class Provenance:
     def _stored(
         self, pa: int, size: int, value: int, pc: int, instructions: int, time: int
     ) -> None:
-        ram = self.machine.memory.find_ram(pa, size)
-        if ram is None:
+        word = pa & -WORD
+        offset, ram = word - self._ram.base, self._ram
+        if pa + size <= word + WORD and 0 <= offset < ram.size:
+            old, shift = ram.words[offset >> 3], 8 * (pa - word)
+            new = old & ~((1 << 8 * size) - 1 << shift) | value << shift
+            self.writes += 1
+            self._note(
+                word,
+                Write(self.writes, time, instructions, pc, "core", "", pa, size, old, new),
+            )
             return
         data = value.to_bytes(size, "little")
-        for word, first, part in _words(pa, data):
-            if self._where is not None and word not in self._where:
-                continue
-            before = ram.buffer[word - ram.base : word - ram.base + WORD]
-            self._note(word, first, part, before, time, _Cause(pc, instructions, ""), "core")
+        cause = _Cause(pc, instructions, "")
+        self._note_bytes(pa, data, self._words_before(pa, data), time, cause, "core")
 
-    def _note(
+    def _note_bytes(
         self,
-        word: int,
-        first: int,
-        part: bytes,
-        before: bytes,
+        pa: int,
+        data: bytes,
+        before: dict[int, bytes],
         time: int,
         cause: _Cause,
         agent: str,
     ) -> None:
-        """Remember a write of ``part`` at ``first`` in a word that held ``before``."""
-        start = first - word
-        after = before[:start] + part + before[start + len(part) :]
-        self.writes += 1
-        write = Write(
-            self.writes,
-            time,
-            cause.instructions,
-            cause.pc,
-            agent,
-            cause.source,
-            first,
-            len(part),
-            int.from_bytes(before, "little"),
-            int.from_bytes(after, "little"),
-        )
+        """Remember a write of bytes to words that held ``before``; other words do not matter."""
+        for word, first, part in _words(pa, data):
+            held = before.get(word)
+            if held is None:
+                continue
+            start = first - word
+            after = held[:start] + part + held[start + len(part) :]
+            old, new = int.from_bytes(held, "little"), int.from_bytes(after, "little")
+            self.writes += 1
+            head = self.writes, time, cause.instructions, cause.pc, agent, cause.source
+            self._note(word, Write(*head, first, len(part), old, new))
+
+    def _note(self, word: int, write: Write) -> None:
         log = self._log.get(word)
         if log is None:
             self._log[word] = [write]
@@ -285,10 +287,7 @@ class Provenance:
             cause = self._cause()
             agent = port or ("host" if cause.pc is not None else "python")
             for (pa, data), words in zip(touched, before, strict=True):
-                for word, first, part in _words(pa, data):
-                    if word in words:
-                        now = self.machine.clock.now
-                        self._note(word, first, part, words[word], now, cause, agent)
+                self._note_bytes(pa, data, words, self.machine.clock.now, cause, agent)
         return done
 
     def _concerns(self, pa: int, data: bytes) -> bool:

@@ -66,8 +66,8 @@ class Tracer:
         self.seq = 0
         self.held: list[Event] | None = None
         """Events of the access under way; None while there is none."""
-        self.last_access = 0
-        """Number of the last access that was answered."""
+        self.landings: dict[tuple[int, int], int] = {}
+        """The last accesses that were let pass and have not landed, by StreamID and address."""
         self.writer_of: Callable[[int], int] = _nobody
         """Number of the origin of who wrote the word at an address; 0 if that is not known."""
         self.causes = Causes(self, self.machine, symbols, python_lines=python_lines)
@@ -178,8 +178,8 @@ class Tracer:
     def _attach(self) -> None:
         self._stand_before(self.clock, "after", self.causes.after)
         for unit in self.units:
-            for owner, name, wrap in unit.places():
-                self._stand_before(owner, name, wrap)
+            for place in unit.places():
+                self._stand_before(*place)
         if self.machine is not None:
             for port in self.machine.dma_ports:
                 self.watch(port)
@@ -191,8 +191,10 @@ class Tracer:
             place.remove()
         self._places.clear()
 
-    def _stand_before(self, owner: object, name: str, wrap: Wrap) -> None:
-        self._places.append(interpose(owner, name, wrap, Layer.OBSERVE))
+    def _stand_before(
+        self, owner: object, name: str, wrap: Wrap, layer: Layer = Layer.OBSERVE
+    ) -> None:
+        self._places.append(interpose(owner, name, wrap, layer))
 
     def _new_port(self, dma: Callable[[int], DmaPort]) -> Callable[[int], DmaPort]:
         machine = self.machine
@@ -228,7 +230,7 @@ class Tracer:
                 result = move(pa, what)
                 ok = bool(result) if write else result is not None
                 seq = self.seq = self.seq + 1
-                cause, access = self.causes.find(), self.last_access
+                cause, access = self.causes.find(), self.landings.pop((stream_id, pa), 0)
                 self.emit(
                     DmaData(
                         seq,

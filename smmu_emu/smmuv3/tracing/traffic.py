@@ -8,10 +8,10 @@ stood before. A stalled access that is retried is told of again.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from smmu_emu.ats import Completion, Status, TranslationRequest
-from smmu_emu.interpose import Function
+from smmu_emu.interpose import Function, Layer
 from smmu_emu.smmuv3.spec.event import EventCode
 from smmu_emu.smmuv3.tracing.walks import CACHE_KINDS
 from smmu_emu.smmuv3.translate import untagged
@@ -33,6 +33,32 @@ EVENT_NAMES = {0: "", **{code.value: code.name for code in EventCode}}
 Translate = Callable[[Transaction], "Translation | Fault"]
 
 
+_MOST_LANDINGS = 4096
+
+
+class _Answer(NamedTuple):
+    """When the access under way was answered: how many events were held, the access's number, and
+    those of the entry that could serve it, of the entry that was made for it, and of the
+    configuration that ruled it."""
+
+    at: int
+    seq: int
+    entry: int
+    made: int
+    config: int
+
+
+class _Outer(NamedTuple):
+    """What was under way before an access."""
+
+    incoming: Transaction | None
+    access: int
+    cause: int
+    held: list[Event] | None
+    first: int
+    answered: _Answer | None
+
+
 class TrafficTracing:
     """Tells of one SMMU's accesses."""
 
@@ -40,6 +66,7 @@ class TrafficTracing:
         self.unit = unit
         self._wanted = False
         self._denied: Fault | None = None
+        self._answered: _Answer | None = None
 
     def places(self) -> Iterator[Place]:
         smmu, tracer = self.unit.smmu, self.unit.tracer
@@ -47,11 +74,14 @@ class TrafficTracing:
         if tracer.wants(*CACHE_KINDS):
             yield smmu, "translate_range", self._translate_range
         if tracer.wants(*CACHE_KINDS, "record"):
-            yield smmu, "translate", self._translate
-            yield smmu.path, "translate", self._translate
+            for owner in (smmu, smmu.path):
+                yield owner, "translate", self._translate
+                yield owner, "translate", self._answers, Layer.ANSWER
             yield smmu.ats, "request", self._request
             yield smmu.ats, "_failed", self._failed
             yield smmu.ats, "translated", self._translated
+            for name in ("request", "translated"):
+                yield smmu.ats, name, self._answers, Layer.ANSWER
 
     def _translate_range(self, translate: Function) -> Function:
         def observed(example: Transaction, size: int) -> None:
@@ -66,22 +96,37 @@ class TrafficTracing:
             if tlb.deferred:
                 tlb.settle()
             hits, misses = path.hits, path.misses
+            entry = 0
             outer = self._begin(transaction)
             result: Translation | Fault | None = None
-            entry = 0
             outcome = "fault"
             try:
                 result = translate(transaction)
-                missed = path.misses != misses
-                if missed:
-                    outcome, entry = "walk", unit.caches.made
+                if path.misses != misses:
+                    outcome, entry = "walk", self._made_entry()
                 elif path.hits != hits:
-                    outcome, entry = "hit", self._serving(transaction)
+                    outcome, entry = "hit", self._hit_entry(transaction)
                 else:
                     outcome = "bypass"
                 return result
             finally:
                 self._end(transaction, outcome, result, entry, outer)
+
+        return observed
+
+    def _answers(self, serve: Function) -> Function:
+        """What comes after the answer, as long as the access is under way, is a policy's doing."""
+        unit, tracer = self.unit, self.unit.tracer
+
+        def observed(incoming: Transaction | TranslationRequest) -> object:
+            result = serve(incoming)
+            held = tracer.held
+            if unit.access and held is not None and unit.incoming is not None:
+                entry, config = self._serving(unit.incoming), self._config_of(unit.incoming)
+                made = unit.caches.made
+                self._answered = _Answer(len(held), tracer.next(), entry, made, config)
+                unit.access = 0
+            return result
 
         return observed
 
@@ -141,17 +186,23 @@ class TrafficTracing:
 
     # -- begin and end of an access
 
-    def _begin(
-        self, transaction: Transaction
-    ) -> tuple[Transaction | None, int, int, list[Event] | None, int]:
+    def _begin(self, transaction: Transaction) -> _Outer:
         """Hold events back, if an access is to be told of that they belong to; what was before."""
         unit, tracer = self.unit, self.unit.tracer
         held = tracer.held
-        outer = unit.incoming, unit.access, unit.cause, held, len(held) if held else 0
+        outer = _Outer(
+            unit.incoming,
+            unit.access,
+            unit.cause,
+            held,
+            len(held) if held else 0,
+            self._answered,
+        )
         unit.incoming = transaction
         if self._wanted:
             unit.cause = tracer.causes.find()
             unit.access = UNNAMED
+            self._answered = None
             if held is None:
                 tracer.held = []
         return outer
@@ -162,28 +213,32 @@ class TrafficTracing:
         outcome: str,
         result: Translation | Fault | None,
         entry: int,
-        outer: tuple[Transaction | None, int, int, list[Event] | None, int],
+        outer: _Outer,
     ) -> None:
         """Tell of the access; ``result`` is None if an exception ended it."""
         unit, tracer = self.unit, self.unit.tracer
-        cause = unit.cause
-        unit.incoming, unit.access, unit.cause, before, first = outer
+        cause, answered = unit.cause, self._answered
+        unit.incoming, unit.access, unit.cause, before, first, self._answered = outer
         if not self._wanted:
             return
-        seq = 0
-        if result is not None:
-            seq = tracer.seq = tracer.last_access = tracer.seq + 1
         held = tracer.held
-        if held and len(held) > first:
-            _name(held, first, seq)
+        assert held is not None
+        if answered is None:
+            answered = _Answer(len(held), tracer.next(), 0, 0, self._config_of(transaction))
+        if result is not None:
+            at, seq, _, _, config = answered
+            event = self._access(seq, cause, transaction, outcome, result, entry, config)
+            if before is None and not held:  # as for most
+                tracer.held = None
+                tracer.emit(event)
+                return
+            _name(held, first, at, seq)
+            held.insert(at, event)
         if before is None:
             tracer.held = None
-            if held:
-                tracer.deliver(held)
-        if result is not None:
-            self._tell(seq, cause, transaction, outcome, result, entry)
+            tracer.deliver(held)
 
-    def _tell(
+    def _access(
         self,
         seq: int,
         cause: int,
@@ -191,7 +246,8 @@ class TrafficTracing:
         outcome: str,
         result: Translation | Fault,
         entry: int,
-    ) -> None:
+        config: int,
+    ) -> Access:
         unit = self.unit
         stream_id, iova, write, privileged, instruction, substream_id = transaction
         fault = reason = ""
@@ -201,15 +257,30 @@ class TrafficTracing:
             fault, reason = EVENT_NAMES[result.code], result.reason
         else:
             pa = result.pa
-        context = unit.smmu.path.context_of(transaction)
-        config = unit.configs.get(context, 0) if context is not None else 0
+            landings = unit.tracer.landings
+            if len(landings) >= _MOST_LANDINGS:
+                landings.clear()
+            landings[stream_id, pa] = seq
         # fmt: off
-        event = tuple.__new__(Access, (
+        event: Access = tuple.__new__(Access, (
             seq, unit.clock.now, unit.name, cause, stream_id, substream_id, iova, write,
             privileged, instruction, outcome, pa, entry, config, fault, reason,
         ))
         # fmt: on
-        unit.tracer.emit(event)
+        return event
+
+    def _hit_entry(self, transaction: Transaction) -> int:
+        answered = self._answered
+        return self._serving(transaction) if answered is None else answered.entry
+
+    def _made_entry(self) -> int:
+        answered = self._answered
+        return self.unit.caches.made if answered is None else answered.made
+
+    def _config_of(self, transaction: Transaction) -> int:
+        """The number of the context that rules a transaction; 0 if there is none."""
+        context = self.unit.smmu.path.context_of(transaction)
+        return self.unit.configs.get(context, 0) if context is not None else 0
 
     def _serving(self, transaction: Transaction) -> int:
         """The number of the entry that answers a transaction; 0 if there is none."""
@@ -228,9 +299,9 @@ class TrafficTracing:
         return 0
 
 
-def _name(events: list[Event], first: int, seq: int) -> None:
+def _name(events: list[Event], first: int, end: int, seq: int) -> None:
     """Give the events of an access its number."""
-    for index in range(first, len(events)):
+    for index in range(first, end):
         event = events[index]
         kind = type(event)
         if kind in _NAMING and event[_TRANSACTION] == UNNAMED:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from smmu_emu.interpose import Wrap
+from smmu_emu.interpose import Layer, Wrap
 from smmu_emu.smmuv3.context import Context, Stream
 from smmu_emu.smmuv3.device import Smmuv3
 from smmu_emu.smmuv3.tracing.caches import CacheTracing
@@ -25,8 +25,8 @@ from smmu_emu.transaction import Transaction
 if TYPE_CHECKING:
     from smmu_emu.trace.tracer import Tracer
 
-Place = tuple[object, str, Wrap]
-"""An object, one of its functions, and what makes the function that stands before it."""
+Place = tuple[object, str, Wrap] | tuple[object, str, Wrap, Layer]
+"""An object, one of its functions, what makes the function that stands before it, and where."""
 
 
 class UnitTracing:
