@@ -207,13 +207,13 @@ class Core(ABC):
         self._check_stopped()
         self._watchpoints.remove(watchpoint)
 
-    def watch_stores(self, heard: Stored, frames: Iterable[int] | None = None) -> None:
-        """Call ``heard`` before each of the core's stores into RAM, or into some 4 KiB frames.
+    def watch_stores(self, heard: Stored, words: Iterable[int] | None = None) -> None:
+        """Call ``heard`` before each of the core's stores, or those into some words of 8 bytes.
 
         There is one that hears at a time. Not while running.
         """
         self._check_stopped()
-        self._write_watch.begin(heard, frames)
+        self._write_watch.begin(heard, words)
 
     def watch_no_stores(self) -> None:
         """Undo `watch_stores`. Harmless when done already; not while running."""
