@@ -46,6 +46,8 @@ class Outcome(NamedTuple):
     fault: WalkFaultKind | None = None
 
 
+_DATA = 0x0F
+"""Bits of a permission byte for data accesses."""
 NOWHERE = Outcome(fault=WalkFaultKind.TRANSLATION)
 
 
@@ -130,6 +132,7 @@ def difference(then: Outcome, now: Outcome) -> Difference | None:
         return Difference.RETYPED
     if now.size_lg2 != then.size_lg2:
         return Difference.RESIZED
-    if then.allowed & ~now.allowed:
-        return Difference.NARROWED
-    return Difference.WIDENED if now.allowed & ~then.allowed else None
+    lost, gained = then.allowed & ~now.allowed, now.allowed & ~then.allowed
+    if lost & _DATA or (lost and not gained):
+        return Difference.NARROWED  # who may write may not always execute; that alone is no loss
+    return Difference.WIDENED if gained else None

@@ -36,15 +36,20 @@ class Staleness:
     All members but ``difference`` are events: ``noticed`` when that was found out, ``synced`` the
     first CMD_SYNC that completed since, ``hit`` the first use since, ``moved_on`` the first sign
     that software had gone on to something else, ``left`` the invalidations that named its addresses
-    and left it, with the reason; ``idle`` those that found nothing at all.
+    and left it, with the reason; ``idle`` those that found nothing at all. ``allowed`` is what a
+    fresh walk would allow.
     """
 
-    __slots__ = ("difference", "hit", "idle", "left", "moved_on", "noticed", "synced", "written")
+    __slots__ = (
+        *("allowed", "difference", "hit", "idle", "left", "moved_on", "noticed", "synced"),
+        "written",
+    )
 
     def __init__(self, difference: Difference, noticed: Event, written: Event | None) -> None:
         self.difference = difference
         self.noticed = noticed
         self.written = written
+        self.allowed = 0
         self.synced: Event | None = None
         self.hit: Event | None = None
         self.moved_on: Event | None = None

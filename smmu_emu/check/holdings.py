@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from smmu_emu.check.due import Due, Why
-from smmu_emu.check.fresh import NEEDS_BREAK, Difference, Outcome, difference, resolve
+from smmu_emu.check.fresh import NEEDS_BREAK, NOWHERE, Difference, Outcome, difference, resolve
 from smmu_emu.check.held import Held, Staleness, Tag
 from smmu_emu.check.peek import Change, Peek, TableWatch
 from smmu_emu.check.reach import Reach, roots_of
@@ -51,6 +51,7 @@ class Holdings:
         self.stale: dict[Held, None] = {}
         self.writes: dict[int, TableWrite] = {}
         self._owners: dict[int, list[Held]] = {}
+        self._now = NOWHERE
         self.watch.clear()
 
     # -- coming and going
@@ -164,6 +165,7 @@ class Holdings:
         before = held.stale
         written = next((self.writes[pa] for pa in held.words if pa in self.writes), None)
         held.stale = stale = Staleness(found, event, written)
+        stale.allowed = self._now.allowed
         if before is not None:
             stale.noticed, stale.synced, stale.left = before.noticed, before.synced, before.left
             stale.hit, stale.moved_on = before.hit, before.moved_on
@@ -182,7 +184,7 @@ class Holdings:
         context = self.reach.user(held)
         if context is None:
             return None
-        now = resolve(context, held.tag[0], held.base, self.peek.word)
+        now = self._now = resolve(context, held.tag[0], held.base, self.peek.word)
         found = difference(then, now)
         if found is not None and not same_roots(context, held):
             return Difference.ROOT

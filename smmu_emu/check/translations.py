@@ -326,7 +326,8 @@ def _matters(held: Held, context: Context, event: Access) -> bool:
     if stale.difference is Difference.WIDENED:
         return event.fault == "F_PERMISSION"
     if stale.difference is Difference.NARROWED:
-        return event.pa is not None and event.write
+        kind = context.kinds[event.write | event.privileged << 1 | event.instruction << 2]
+        return event.pa is not None and not stale.allowed >> kind & 1
     return event.pa is not None
 
 

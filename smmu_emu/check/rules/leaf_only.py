@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from smmu_emu.check.due import Due, Why
 from smmu_emu.check.findings import ERROR, Found, Kind
+from smmu_emu.check.fresh import Difference
 from smmu_emu.check.rules.stories import state_of, told
 from smmu_emu.trace.events import Invalidation
 
@@ -21,7 +22,9 @@ KIND = Kind(
 def judge(due: Due) -> Found | None:
     """Pointers that a leaf-only invalidation went by. A second one may have come after it."""
     held, stale = due.held, due.held.stale
-    if not held.pointer or stale is None or due.why in (Why.REPLACED, Why.TAG_REUSED):
+    if not held.pointer or stale is None or stale.difference is Difference.ROOT:
+        return None
+    if due.why is Why.REPLACED:
         return None
     left = [event for event, why in stale.left if why == "leaf-only"]
     if not left:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from smmu_emu.check.due import Due, Why
 from smmu_emu.check.findings import ERROR, Found, Kind
+from smmu_emu.check.fresh import Difference
 from smmu_emu.check.rules.stories import state_of, told
 from smmu_emu.trace.events import Invalidation
 
@@ -32,7 +33,9 @@ _REASONS = {
 def judge(due: Due) -> Found | None:
     """Stale entries that an invalidation went by."""
     held, stale = due.held, due.held.stale
-    if stale is None or due.why in (Why.REPLACED, Why.TAG_REUSED):
+    if stale is None or stale.difference is Difference.ROOT or held.pointer:
+        return None
+    if due.why is Why.REPLACED:
         return None
     left = [(event, why) for event, why in stale.left if why != "leaf-only"]
     if left:
@@ -41,7 +44,7 @@ def judge(due: Due) -> Found | None:
         text = f"{name} names {_REASONS.get(why, why)}, so {held}, which {state_of(due)}, stayed"
         return told(KIND, due, text)
     idle = [event for event in stale.idle if isinstance(event, Invalidation)]
-    if not idle or held.pointer:
+    if not idle:
         return None
     event = idle[0]
     where = "" if event.first is None else f" of {event.first:#x}"
