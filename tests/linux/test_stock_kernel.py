@@ -13,6 +13,7 @@ import hashlib
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -40,20 +41,26 @@ pytestmark = pytest.mark.slow
 
 
 class Guest:
-    """A kernel at its shell. Each run ends with the character that was waited for."""
+    """A kernel at its shell. Each run ends with the character that was waited for.
 
-    def __init__(self, folder: Path, disk: Path, pci_disk: Path) -> None:
+    ``el`` is the level that it starts at, ``board`` what else `Machine.virt` shall have.
+    """
+
+    def __init__(
+        self, folder: Path, disk: Path, pci_disk: Path, *, el: int = 1, **board: Any
+    ) -> None:
         self.disk, self.pci_disk = disk, pci_disk
         self.machine = Machine.virt(
             ram=256 << 20,
             devices=("virtio-net-pci@00:02.0,backend=peer", "virtio-console-pci@00:03.0"),
             disks=[Disk(disk), Disk(pci_disk, bus="pci")],
             console=self._hear,
+            **board,
         )
         self._awaited = b""
         self._start = 0
         self.platform = self.pci = ""
-        self.machine.load(folder / "vmlinuz", initrd=folder / "initrd.cpio")
+        self.machine.load(folder / "vmlinuz", initrd=folder / "initrd.cpio", el=el)
         self.wait_for(PROMPT, 0, ENOUGH_TO_BOOT)
         self.boot_instructions = self.machine.core.instructions
 
