@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from smmu_emu.check.due import DueConfig, Early, Why
-from smmu_emu.check.peek import Peek
+from smmu_emu.check.peek import Peek, is_enabled
 from smmu_emu.check.updates import Torn, Updates, covers
 from smmu_emu.check.words import SIZE, differs, used
 from smmu_emu.smmuv3.context import Context, Stream, make_context
@@ -234,7 +234,7 @@ class Configs:
         """The run ends."""
         self.refresh(event)
         for held in self.held.values():
-            if held.noticed is not None and self.smmu.path.active:
+            if held.noticed is not None and is_enabled(self.smmu):
                 self.due(DueConfig(held, Why.END, event))
 
     def wrote(self, event: TableWrite) -> None:
@@ -273,7 +273,8 @@ def _fields(held: HeldConfig, now: int) -> str:
     """The names of fields that count and differ."""
     layout = STE if held.structure == "STE" else CD
     old = int.from_bytes(held.data, "little")
-    mask = (old ^ now) & (used(held.structure, old) | used(held.structure, now))
+    first, second = used(held.structure, old), used(held.structure, now)
+    mask = (old ^ now) & first & second or (old ^ now) & (first | second)
     names = [name for name in layout.FIELDS if layout.mask(name) & mask]
     shown = ", ".join(names[:6])
     return shown + (f" and {len(names) - 6} more" if len(names) > 6 else "")

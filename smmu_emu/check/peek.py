@@ -11,6 +11,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from smmu_emu.memory import PAGE, PhysicalMemory
+from smmu_emu.smmuv3.device import Smmuv3
+from smmu_emu.smmuv3.spec.registers import CR0
+
+_SMMUEN = CR0.mask("SMMUEN")
 
 
 class Peek:
@@ -35,6 +39,11 @@ class Peek:
             return ram.words[offset >> 3]
         data = self.read(pa, 8)
         return None if data is None else int.from_bytes(data, "little")
+
+
+def is_enabled(smmu: Smmuv3) -> bool:
+    """Whether SMMUEN is 1 and in force: only then does an SMMU read what it might cache."""
+    return bool(smmu.registers.values["CR0ACK"] & _SMMUEN)
 
 
 class Change:

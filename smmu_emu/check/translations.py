@@ -18,6 +18,7 @@ from smmu_emu.check.due import Due, Early, Why
 from smmu_emu.check.fresh import NEEDS_BREAK, Difference, difference, resolve
 from smmu_emu.check.held import BEYOND, Held, why_not
 from smmu_emu.check.holdings import Holdings, harms
+from smmu_emu.check.peek import is_enabled
 from smmu_emu.smmuv3.context import Context
 from smmu_emu.trace.events import (
     Access,
@@ -193,13 +194,13 @@ class Translations:
         """An invalidation of a whole space ends what nothing leads to any more."""
         for held in (*self.held.pointers.values(), *self.held.others.values()):
             reached = held.alive and held.stale is None and not why_not(event, held)
-            if reached and not (self.smmu.path.active and self.reach.user(held)):
+            if reached and not (is_enabled(self.smmu) and self.reach.user(held)):
                 self.held.forget(held)
 
     def _drop(self, held: Held, event: Invalidation) -> None:
         stale = held.stale
         if stale is None:
-            if self.reach.user(held) is not None and self.smmu.path.active:
+            if self.reach.user(held) is not None and is_enabled(self.smmu):
                 held.dropped_by = event
                 self.held.keep_as_possible(held)
             else:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from smmu_emu.check.peek import Peek
+from smmu_emu.check.peek import Peek, is_enabled
 from smmu_emu.check.words import SIZE, differs, valid, words_at_once
 from smmu_emu.smmuv3.device import Smmuv3
 from smmu_emu.smmuv3.spec.ste import STE, Config
@@ -106,7 +106,7 @@ class Updates:
             if data is None:
                 continue
             now = int.from_bytes(data, "little")
-            if now != before.value and self._smmu.path.active:
+            if now != before.value and is_enabled(self._smmu):
                 self._check_update(pa, before, now, event)
             self._states.pop(pa, None)
             self._told[pa] = before._replace(value=now, invalidation=event)
