@@ -70,6 +70,11 @@ class Checked:
         self._options = options
 
     @property
+    def tracer(self) -> Tracer | None:
+        """Where the checker hears of events; writes that are told there make it see more."""
+        return None if self._checker is None else self._checker.tracer
+
+    @property
     def parts(self) -> dict[str, Report]:
         """What the report of the run gains."""
         if self._checker is None:

@@ -187,13 +187,13 @@ def run_image(
             return sweep_image(machine, policy_sweep, max_instructions)
         if json_path is not None:
             claim(json_path, image)
-        where = scouted(machine, provenance, max_instructions)
+        where = scouted(machine, provenance, lambda: machine.run(max_instructions))
         recorder = Recorder(machine)
         with (
             traced(machine, trace, image) as tracer,
-            who_wrote(machine, where, recorder, tracer),
-            injected(machine, plans, image) as injection,
             checked(machine, check, image, tracer) as findings,
+            who_wrote(machine, where, recorder, findings.tracer or tracer),
+            injected(machine, plans, image) as injection,
         ):
             if gdb is not None:
                 result = _run_debugged(machine, max_instructions, gdb, wait=gdb_wait)
