@@ -35,7 +35,6 @@
     _(TABLE_FREED_EARLY, "table-freed-early", "frees a table before it invalidates")               \
     _(TABLE_NOT_CLEARED, "table-not-cleared", "takes a used page as a table, as it is")            \
     _(TABLE_STILL_LINKED, "table-still-linked", "frees a table that is still pointed to")          \
-    _(PAGE_TOO_MANY, "page-too-many", "maps one page more than it was asked for")                  \
     _(ASID_REUSED, "asid-reused", "gives an ASID to a new space, invalidates nothing")             \
     _(VMID_REUSED, "vmid-reused", "gives a VMID to a new space, invalidates nothing")              \
     _(CLOSE_BEFORE_DETACH, "close-before-detach", "frees tables of a stream that is attached")     \

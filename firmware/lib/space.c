@@ -237,8 +237,6 @@ static void catch_up(struct space *space)
 void space_map(struct space *space, uint64_t iova, uint64_t pa, uint64_t size, uint64_t attributes)
 {
     catch_up(space);
-    if (BUG(PAGE_TOO_MANY))
-        size += PAGE_SIZE;
     for (uint64_t at = 0; at < size; at += PAGE_SIZE)
         *descriptor(space, iova + at, 3) = (pa + at) | attributes | PTE_TABLE | PTE_VALID;
     dma_write_barrier();
@@ -425,15 +423,17 @@ void space_switch(struct space *space, uint32_t sid)
             space->cd->dw[i] = cd.dw[i];
         dma_write_barrier();
         forget_cd(space->smmu, sid);
+        forget_tag(space);
     } else {
         space->cd->dw[0] = 0;
         dma_write_barrier();
         forget_cd(space->smmu, sid);
+        /* Now, while nothing can be cached of either: the tag is the same for both. */
+        if (!BUG(CD_TLBI_DROPPED))
+            forget_tag(space);
         smmu_cd_write(space->cd, &cd);
         forget_cd(space->smmu, sid);
     }
-    if (!BUG(CD_TLBI_DROPPED))
-        forget_tag(space);
     free_tables(old, START_LEVEL);
 }
 

@@ -132,6 +132,7 @@ static bool move_and_protect(struct space *space)
     frame_free(pages[0]);
     good &= dma(iova, pages[1]);
     space_protect(space, iova);
+    good &= transfer(space, 1, PTE_READ_WRITE);
     space_unmap(space, iova, PAGE_SIZE);
     frame_free(pages[1]);
     return good;
@@ -272,7 +273,8 @@ static void test_registers(void)
 
     test_section("The Stream table and a message move");
     check(space_move_streams(&rig.smmu), "the Stream table");
-    space_move_message(&rig.smmu, GICV2M_BASE + GICV2M_SETSPI_NS);
+    space_move_message(&rig.smmu, DMA_BASE);
+    space_move_message(&rig.smmu, DMA_BASE + 8);
     space_open(&space, &rig.smmu, false, STAGE1_TAG);
     ste = space_ste(&space);
     check(space_attach(&rig.smmu, rig.sid, &ste) && transfers(&space, PTE_READ_WRITE),
