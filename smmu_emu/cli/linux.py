@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from smmu_emu.cli.check_options import (
 from smmu_emu.cli.inject_options import inject_options, injected
 from smmu_emu.cli.parameters import FILE, NUMBER
 from smmu_emu.cli.policy_options import policy_option
+from smmu_emu.cli.provenance_options import provenance_options, scouted, who_wrote
 from smmu_emu.cli.trace_options import (
     NO_TRACE,
     TraceOptions,
@@ -99,9 +101,12 @@ class DiskParameter(click.ParamType["tuple[Path, str, str]"]):
 @inject_options
 @policy_option
 @trace_options
+@provenance_options
 @check_options
 def command(**options: Any) -> None:
     """Boot a Linux kernel on the emulated board."""
+    if options["provenance"] and not options["commands"]:
+        raise click.UsageError("--provenance runs twice: let --command type, not you")
     sys.exit(boot(trace=take_trace_options(options), check=take_check_options(options), **options))
 
 
@@ -125,6 +130,7 @@ def boot(
     report: bool,
     plans: tuple[Path, ...] = (),
     trace: TraceOptions = NO_TRACE,
+    provenance: bool = False,
     check: CheckOptions = NO_CHECK,
     policy: str | None = None,
 ) -> int:
@@ -155,6 +161,9 @@ def boot(
             return 0
         if json_path is not None:
             claim(json_path, kernel)
+        where = scouted(
+            machine, provenance, partial(scout_script, machine, commands, prompt, max_instructions)
+        )
         recorder = Recorder(machine)
         with (
             traced(machine, trace, kernel) as tracer,
@@ -187,6 +196,16 @@ def run_script(machine: Machine, script: Script, max_instructions: int | None) -
     machine.console = console
     with stopped_by_ctrl_c(machine.core):
         return run_machine(machine, max_instructions)
+
+
+def scout_script(
+    machine: Machine, commands: tuple[str, ...], prompt: str, max_instructions: int | None
+) -> None:
+    """Run what `run_script` will run, and print nothing."""
+    from smmu_emu.cli.terminal import Script
+
+    machine.console = Script(machine, commands, prompt).hear
+    machine.run(max_instructions)
 
 
 def run_typed(machine: Machine, keyboard: Keyboard, max_instructions: int | None) -> RunResult:

@@ -27,8 +27,10 @@ def provenance_options(command: _Command) -> _Command:
     )(command)
 
 
-def scouted(machine: Machine, wanted: bool, max_instructions: int | None) -> Where | None:
+def scouted(machine: Machine, wanted: bool, run: Callable[[], object]) -> Where | None:
     """Run for a first time, silently, to learn what the SMMU will read. None if nobody asked.
+
+    ``run`` is what will be done again: it may set the machine's console, but types the same.
 
     Raises: ConfigurationError for a machine that cannot go back.
     """
@@ -36,7 +38,7 @@ def scouted(machine: Machine, wanted: bool, max_instructions: int | None) -> Whe
         return None
     from smmu_emu.trace.provenance import scout
 
-    return scout(machine, lambda: machine.run(max_instructions))
+    return scout(machine, run)
 
 
 @contextmanager
