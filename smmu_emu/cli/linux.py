@@ -31,6 +31,7 @@ from smmu_emu.cli.trace_options import (
 )
 
 if TYPE_CHECKING:
+    from smmu_emu.cli.run import ReportPart
     from smmu_emu.cli.terminal import Keyboard, Script
     from smmu_emu.devices.virtio.disk import Disk
     from smmu_emu.machine import Machine, RunResult
@@ -139,6 +140,7 @@ def boot(
     from smmu_emu.cli.terminal import Keyboard, Script
     from smmu_emu.errors import ConfigurationError, ImageError
     from smmu_emu.machine import Machine
+    from smmu_emu.report.domains import DomainReport
     from smmu_emu.smmuv3 import PRESETS
     from smmu_emu.trace.summary import Recorder
 
@@ -175,7 +177,9 @@ def boot(
             else:
                 result = run_typed(machine, Keyboard(machine), max_instructions)
         summary = recorder.summary(result, kernel)
-    tell(machine, summary, json_path, report=report, parts={**injection.parts, **findings.parts})
+        domains = DomainReport(machine, recorder.contexts.latest, summary.commands)
+    parts: dict[str, ReportPart] = {"domains": domains, **injection.parts, **findings.parts}
+    tell(machine, summary, json_path, report=report, parts=parts)
     return findings.status(injection.status(result.status))
 
 

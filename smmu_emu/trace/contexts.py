@@ -33,11 +33,13 @@ class StreamContext(NamedTuple):
 class ContextLog:
     """Notes the contexts of one SMMU from now on; costs nothing where they are cached.
 
-    ``fetched`` counts by context, in the order of first use.
+    ``fetched`` counts by context, in the order of first use; ``latest`` is the last one of each
+    stream and substream.
     """
 
     def __init__(self, smmu: Smmuv3) -> None:
         self.fetched: dict[StreamContext, int] = {}
+        self.latest: dict[tuple[int, int | None], Context] = {}
         lookup = smmu.configuration.lookup
 
         def noting(transaction: Transaction, translate: Translator) -> Context | Fault:
@@ -51,6 +53,7 @@ class ContextLog:
     def _note(self, transaction: Transaction, context: Context) -> None:
         met = StreamContext(transaction.stream_id, transaction.substream_id, describe(context))
         self.fetched[met] = self.fetched.get(met, 0) + 1
+        self.latest[met.stream_id, met.substream_id] = context
 
 
 def describe(context: Context) -> str:
