@@ -52,6 +52,13 @@ def test_run_that_ends_early_ends_early_both_times() -> None:
     assert (told.returncode, told.stderr) == (124, "smmu-emu: 5000 instructions executed\n")
 
 
+def test_what_people_type_is_not_the_same_twice() -> None:
+    command = [sys.executable, "-m", "smmu_emu", "linux", "--kernel", "none", "--provenance"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 2
+    assert "--provenance runs twice: let --command type, not you" in done.stderr
+
+
 def test_what_the_documentation_shows_works(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
