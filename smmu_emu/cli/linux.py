@@ -169,6 +169,7 @@ def boot(
         recorder = Recorder(machine)
         with (
             traced(machine, trace, kernel) as tracer,
+            who_wrote(machine, where, recorder, tracer),
             injected(machine, plans, kernel) as injection,
             checked(machine, check, kernel, tracer) as findings,
         ):
