@@ -53,8 +53,8 @@ void space_move(struct space *space, uint64_t iova, uint64_t pa);
 /* Takes write permission away from a page of stage 1. */
 void space_protect(struct space *space, uint64_t iova);
 
-/* Gives a space other, empty tables, while its stream is attached and idle. */
-void space_switch(struct space *space, uint32_t sid);
+/* Gives a space a tag and other, empty tables, while its stream is attached and idle. */
+void space_switch(struct space *space, uint32_t sid, uint16_t tag);
 
 /* The STE of a stream that is translated so; guest 0 is stage 2 alone. */
 struct ste space_ste(const struct space *space);

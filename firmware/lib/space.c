@@ -391,13 +391,20 @@ bool space_detach(struct space *space, uint32_t sid)
 {
     struct ste abort = smmu_ste_make_abort();
     bool early = space->cd && BUG(CD_FREED_EARLY);
+    uint64_t other = 0;
 
-    if (early)
+    if (early) {
         frame_free((uintptr_t)space->cd);
+        other = frame_alloc(); /* somebody else takes it, and writes */
+        for (unsigned i = 0; i < ENTRIES; i++)
+            ((volatile uint64_t *)other)[i] = ~0ul;
+    }
 
     bool good = space_attach(space->smmu, sid, &abort);
 
-    if (space->cd && !early)
+    if (other)
+        frame_free(other);
+    else if (space->cd)
         frame_free((uintptr_t)space->cd);
     space->cd = NULL;
     return good;
@@ -411,11 +418,13 @@ static void forget_cd(struct smmu *smmu, uint32_t sid)
     space_sync(smmu);
 }
 
-void space_switch(struct space *space, uint32_t sid)
+void space_switch(struct space *space, uint32_t sid, uint16_t tag)
 {
     volatile uint64_t *old = space->table.root;
+    struct space before = *space;
     struct cd cd;
 
+    space->tag = tag;
     space->table.root = (volatile uint64_t *)table_alloc();
     cd = smmu_cd_make(space->tag, &space->table, NULL);
     if (BUG(CD_V_FIRST)) {
@@ -423,14 +432,14 @@ void space_switch(struct space *space, uint32_t sid)
             space->cd->dw[i] = cd.dw[i];
         dma_write_barrier();
         forget_cd(space->smmu, sid);
-        forget_tag(space);
+        forget_tag(&before);
     } else {
         space->cd->dw[0] = 0;
         dma_write_barrier();
         forget_cd(space->smmu, sid);
-        /* Now, while nothing can be cached of either: the tag is the same for both. */
+        /* Now, while nothing can be cached of either: the tag may be the same for both. */
         if (!BUG(CD_TLBI_DROPPED))
-            forget_tag(space);
+            forget_tag(&before);
         smmu_cd_write(space->cd, &cd);
         forget_cd(space->smmu, sid);
     }

@@ -17,7 +17,9 @@
 #define ROUNDS 4
 #define POLLS 1000000
 #define BUFFER_PAGES 4
+#define LARGE_PAGES 44 /* no power of two, so that each page takes a command */
 #define STAGE1_TAG 5
+#define OTHER_TAG 6
 #define GUEST_TAG 7
 #define STAGE2_TAG 9
 
@@ -34,7 +36,8 @@ static uint64_t next_iova = 0x20000000; /* addresses are not used twice soon */
 
 static uint64_t iova_alloc(uint64_t size)
 {
-    uint64_t iova = align_up(next_iova, size);
+    uint64_t alignment = size & (size - 1) ? BLOCK_SIZE : size;
+    uint64_t iova = align_up(next_iova, alignment);
 
     next_iova = iova + 2 * size;
     return iova;
@@ -100,6 +103,20 @@ static bool lonely_transfer(struct space *space, uint64_t attributes)
 
     next_iova = align_up(next_iova, BLOCK_SIZE);
     return good && transfer(space, 1, attributes);
+}
+
+/* More commands in a row than the queue holds. */
+static bool large_transfer(struct space *space)
+{
+    uint64_t size = LARGE_PAGES * PAGE_SIZE;
+    uint64_t iova = iova_alloc(size);
+
+    space_map(space, iova, DMA_BASE, size, PTE_READ_WRITE);
+
+    bool good = dma(iova, DMA_BASE) && dma(iova + size - PAGE_SIZE, DMA_BASE + size - PAGE_SIZE);
+
+    space_unmap(space, iova, size);
+    return good;
 }
 
 static bool split(struct space *space, uint64_t attributes)
@@ -176,11 +193,14 @@ static void test_stage1(void)
     check(space_attach(&rig.smmu, rig.sid, &ste), "the stream is attached");
     check(transfers(&space, PTE_READ_WRITE), "transfers");
     check(lonely_transfer(&space, PTE_READ_WRITE), "transfers with tables of their own");
+    check(large_transfer(&space), "a large transfer");
     check(split(&space, PTE_READ_WRITE), "a block that becomes pages");
     check(move_and_protect(&space), "a page that moves");
     check(change_hands(&space, rig.sid, PTE_READ_WRITE), "a second owner");
-    space_switch(&space, rig.sid);
+    space_switch(&space, rig.sid, STAGE1_TAG);
     check(transfers(&space, PTE_READ_WRITE), "other tables");
+    space_switch(&space, rig.sid, OTHER_TAG);
+    check(transfers(&space, PTE_READ_WRITE), "other tables under another ASID");
     check(space_detach(&space, rig.sid), "the stream is detached");
     space_close(&space);
 }
