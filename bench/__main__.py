@@ -10,7 +10,7 @@ from importlib import import_module
 
 from bench.measure import Row
 
-PARTS = ("startup", "core", "smmu", "pgtable", "machine", "provenance", "campaign")
+PARTS = ("startup", "core", "smmu", "pgtable", "machine", "provenance", "campaign", "trace")
 
 
 def _rows(parts: list[str]) -> Iterator[tuple[str, Row]]:

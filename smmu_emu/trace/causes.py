@@ -41,7 +41,16 @@ class Causes:
     """
 
     unsaved = (
-        *("_tracer", "_machine", "_symbols", "_stacks", "_instructions", "_known", "_lines"),
+        *(
+            "_clock",
+            "_tracer",
+            "_machine",
+            "_symbols",
+            "_stacks",
+            "_instructions",
+            "_known",
+            "_lines",
+        ),
         "_inside",
     )
 
@@ -58,6 +67,9 @@ class Causes:
         self._symbols = symbols
         self._python_lines = python_lines
         self.deferred = 0
+        self._clock = tracer.clock
+        self._pc = self._now = -1
+        self._last = 0
         self._stacks: CallStacks | None = None
         if symbols is not None and machine is not None:
             self._stacks = CallStacks(symbols, machine.memory)
@@ -73,8 +85,13 @@ class Causes:
         core = self._machine.running_core if self._machine is not None else None
         if core is None:
             return self._caller() if self._python_lines else 0
-        stack = (core.pc,) if self._stacks is None else self._stacks.raw(core)
-        return self._instructions.get(stack) or self._meet(core, stack)
+        pc, now = core.pc, self._clock.now
+        if pc == self._pc and now == self._now:
+            return self._last
+        stack = (pc,) if self._stacks is None else self._stacks.raw(core)
+        self._pc, self._now = pc, now
+        self._last = self._instructions.get(stack) or self._meet(core, stack)
+        return self._last
 
     def after(self, after: After) -> After:
         """Stands before `Clock.after`: what runs late keeps its cause."""

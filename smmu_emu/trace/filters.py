@@ -125,6 +125,10 @@ class _Passer:
             return False
         return not self._addresses or self._at_address(event)
 
+    def wants_stream(self, stream_id: int) -> bool:
+        """Whether an access of a stream could pass: the tracer asks, before it makes the event."""
+        return not self._streams or _in(stream_id, self._streams)
+
     def _at_address(self, event: Event) -> bool:
         """What follows from an access goes with it."""
         if isinstance(event, DmaData | Update):

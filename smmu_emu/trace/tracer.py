@@ -19,6 +19,7 @@ name it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from itertools import compress
 from typing import TYPE_CHECKING
 
 from smmu_emu.interpose import Function, Interposition, Layer, Wrap, interpose
@@ -37,6 +38,8 @@ Listener = Callable[[Event], object]
 
 Passes = Callable[[Event], bool]
 """Tells whether an event is wanted."""
+
+_MOST_STREAMS = 4096
 
 ALL_KINDS = frozenset(KINDS)
 
@@ -74,6 +77,8 @@ class Tracer:
         self.units = [UnitTracing(self, smmu) for smmu in _units(subject)]
         self._listeners: list[tuple[Listener, Listener]] = []
         self._calls: tuple[Listener, ...] = ()
+        self._passers: list[Passes | None] = []
+        self._streams: dict[int, bool] = {}
         self._places: list[Interposition] = []
         for listener in listeners:
             self.listen(listener, kinds=kinds, passes=passes)
@@ -90,6 +95,8 @@ class Tracer:
         first = not self._listeners
         call = listener if kinds == ALL_KINDS and passes is None else _only(listener, kinds, passes)
         self._listeners.append((listener, call))
+        self._passers.append(passes)
+        self._streams.clear()
         self._calls = tuple(call for _, call in self._listeners)
         if not kinds <= self.kinds or first:
             self._detach()
@@ -102,7 +109,10 @@ class Tracer:
 
     def forget(self, listener: Listener) -> None:
         """Undo `listen`."""
-        self._listeners = [pair for pair in self._listeners if pair[0] != listener]
+        left = [pair[0] != listener for pair in self._listeners]
+        self._listeners = list(compress(self._listeners, left))
+        self._passers = list(compress(self._passers, left))
+        self._streams.clear()
         self._calls = tuple(call for _, call in self._listeners)
         if not self._listeners:
             self.close()
@@ -111,6 +121,8 @@ class Tracer:
         """Leave the machine as it was without a tracer. Harmless when done already."""
         self._detach()
         self._listeners.clear()
+        self._passers.clear()
+        self._streams.clear()
         self._calls = ()
 
     def __enter__(self) -> Tracer:
@@ -129,6 +141,18 @@ class Tracer:
     def wants(self, *kinds: str) -> bool:
         """Whether any of these kinds of events is wanted."""
         return not self.kinds.isdisjoint(kinds)
+
+    def wants_stream(self, stream_id: int) -> bool:
+        """Whether accesses of a stream are wanted by anybody."""
+        wanted = self._streams.get(stream_id)
+        if wanted is None:
+            wanted = any(
+                getattr(passes, "wants_stream", _any_stream)(stream_id) for passes in self._passers
+            )
+            if len(self._streams) >= _MOST_STREAMS:
+                self._streams.clear()
+            self._streams[stream_id] = wanted
+        return wanted
 
     def emit(self, event: Event) -> None:
         """Hand an event on; one of an access under way when that has ended."""
@@ -261,6 +285,11 @@ def _only(listener: Listener, kinds: frozenset[str], passes: Passes | None) -> L
             listener(event)
 
     return call
+
+
+def _any_stream(stream_id: int) -> bool:
+    """A listener that does not look at streams wants all."""
+    return True
 
 
 def _nobody(pa: int) -> int:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from smmu_emu.ats import Completion, Status, TranslationRequest
 from smmu_emu.interpose import Function, Layer
+from smmu_emu.smmuv3.context import Context
 from smmu_emu.smmuv3.spec.event import EventCode
 from smmu_emu.smmuv3.tracing.walks import CACHE_KINDS
 from smmu_emu.smmuv3.translate import untagged
@@ -64,24 +65,27 @@ class TrafficTracing:
 
     def __init__(self, unit: UnitTracing) -> None:
         self.unit = unit
-        self._wanted = False
+        self._wanted = self._lands = False
         self._denied: Fault | None = None
         self._answered: _Answer | None = None
 
     def places(self) -> Iterator[Place]:
         smmu, tracer = self.unit.smmu, self.unit.tracer
         self._wanted = tracer.wants("access")
+        self._lands = tracer.wants("dma")
         if tracer.wants(*CACHE_KINDS):
             yield smmu, "translate_range", self._translate_range
         if tracer.wants(*CACHE_KINDS, "record"):
-            for owner in (smmu, smmu.path):
-                yield owner, "translate", self._translate
-                yield owner, "translate", self._answers, Layer.ANSWER
+            yield smmu, "translate", self._translate
+            yield smmu.path, "translate", self._translate
             yield smmu.ats, "request", self._request
             yield smmu.ats, "_failed", self._failed
             yield smmu.ats, "translated", self._translated
-            for name in ("request", "translated"):
-                yield smmu.ats, name, self._answers, Layer.ANSWER
+            if smmu.path.one_by_one:  # there are policies
+                yield smmu, "translate", self._answers, Layer.ANSWER
+                yield smmu.path, "translate", self._answers, Layer.ANSWER
+                yield smmu.ats, "request", self._answers, Layer.ANSWER
+                yield smmu.ats, "translated", self._answers, Layer.ANSWER
 
     def _translate_range(self, translate: Function) -> Function:
         def observed(example: Transaction, size: int) -> None:
@@ -90,29 +94,40 @@ class TrafficTracing:
         return observed
 
     def _translate(self, translate: Translate) -> Translate:
-        path, tlb, unit = self.unit.smmu.path, self.unit.smmu.tlb, self.unit
+        path, tlb, tracer = self.unit.smmu.path, self.unit.smmu.tlb, self.unit.tracer
 
         def observed(transaction: Transaction) -> Translation | Fault:
             if tlb.deferred:
                 tlb.settle()
+            if not self._wanted or not tracer.wants_stream(transaction[0]):
+                return self._serve_untold(translate, transaction)
             hits, misses = path.hits, path.misses
-            entry = 0
             outer = self._begin(transaction)
-            result: Translation | Fault | None = None
-            outcome = "fault"
             try:
                 result = translate(transaction)
-                if path.misses != misses:
-                    outcome, entry = "walk", self._made_entry()
-                elif path.hits != hits:
-                    outcome, entry = "hit", self._hit_entry(transaction)
-                else:
-                    outcome = "bypass"
-                return result
-            finally:
-                self._end(transaction, outcome, result, entry, outer)
+            except BaseException:
+                self._end(transaction, "", None, 0, outer)
+                raise
+            if path.misses != misses:
+                self._end(transaction, "walk", result, self._made_entry(), outer)
+            elif path.hits == hits:
+                self._end(transaction, "bypass", result, 0, outer)
+            elif outer.held is None and not tracer.held and self._answered is None:
+                self._end_hit(transaction, result, outer)
+            else:
+                self._end(transaction, "hit", result, self._hit_entry(transaction), outer)
+            return result
 
         return observed
+
+    def _serve_untold(self, translate: Translate, transaction: Transaction) -> Translation | Fault:
+        """An access that nobody wants to hear of; what it fills and reads is its stream's."""
+        unit = self.unit
+        outer, unit.incoming = unit.incoming, transaction
+        try:
+            return translate(transaction)
+        finally:
+            unit.incoming = outer
 
     def _answers(self, serve: Function) -> Function:
         """What comes after the answer, as long as the access is under way, is a policy's doing."""
@@ -186,6 +201,20 @@ class TrafficTracing:
 
     # -- begin and end of an access
 
+    def _end_hit(
+        self, transaction: Transaction, result: Translation | Fault, outer: _Outer
+    ) -> None:
+        """The short way to tell of an access that brought nothing else about, as most do."""
+        unit, tracer = self.unit, self.unit.tracer
+        cause = unit.cause
+        unit.incoming, unit.access, unit.cause, tracer.held, _, self._answered = outer
+        seq = tracer.seq = tracer.seq + 1
+        entry = config = 0
+        context = unit.smmu.path.context_of(transaction)
+        if context is not None:
+            entry, config = self._entry_in(context, transaction), unit.configs.get(context, 0)
+        tracer.emit(self._access(seq, cause, transaction, "hit", result, entry, config))
+
     def _begin(self, transaction: Transaction) -> _Outer:
         """Hold events back, if an access is to be told of that they belong to; what was before."""
         unit, tracer = self.unit, self.unit.tracer
@@ -234,6 +263,8 @@ class TrafficTracing:
                 return
             _name(held, first, at, seq)
             held.insert(at, event)
+        else:
+            _name(held, first, len(held), 0)
         if before is None:
             tracer.held = None
             tracer.deliver(held)
@@ -257,10 +288,11 @@ class TrafficTracing:
             fault, reason = EVENT_NAMES[result.code], result.reason
         else:
             pa = result.pa
-            landings = unit.tracer.landings
-            if len(landings) >= _MOST_LANDINGS:
-                landings.clear()
-            landings[stream_id, pa] = seq
+            if self._lands:
+                landings = unit.tracer.landings
+                if len(landings) >= _MOST_LANDINGS:
+                    landings.clear()
+                landings[stream_id, pa] = seq
         # fmt: off
         event: Access = tuple.__new__(Access, (
             seq, unit.clock.now, unit.name, cause, stream_id, substream_id, iova, write,
@@ -284,18 +316,18 @@ class TrafficTracing:
 
     def _serving(self, transaction: Transaction) -> int:
         """The number of the entry that answers a transaction; 0 if there is none."""
-        unit = self.unit
-        context = unit.smmu.path.context_of(transaction)
-        if context is None:
-            return 0
-        iova = transaction.iova
+        context = self.unit.smmu.path.context_of(transaction)
+        return 0 if context is None else self._entry_in(context, transaction)
+
+    def _entry_in(self, context: Context, transaction: Transaction) -> int:
+        iova = transaction[1]
         if context.tbi:
             iova = untagged(iova, context.tbi)
         for sizes in (context.sizes, context.shared_sizes):
             for size_lg2, pages in sizes:
                 entry = pages.get(iova >> size_lg2)
                 if entry is not None:
-                    return unit.entries.get(entry, 0)
+                    return self.unit.entries.get(entry, 0)
         return 0
 
 
