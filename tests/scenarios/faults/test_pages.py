@@ -86,6 +86,15 @@ def test_python_without_pytest_works(monkeypatch: pytest.MonkeyPatch) -> None:
     exec(compile(text, "fault_injection.md", "exec"), {})
 
 
+_PATIENT = """
+from hypothesis import HealthCheck, settings
+
+settings.register_profile("patient", deadline=None, suppress_health_check=list(HealthCheck))
+settings.load_profile("patient")
+"""
+"""Slow hosts are no failure."""
+
+
 def test_tests_on_the_page_pass(tmp_path: Path) -> None:
     """As a project of its own has them, but for the images, which it finds here."""
     texts = [text for text in PYTHON if "def test_" in text]
@@ -94,6 +103,7 @@ def test_tests_on_the_page_pass(tmp_path: Path) -> None:
         (tmp_path / f"test_{number}.py").write_text(text)
     (tmp_path / "firmware").symlink_to(ROOT / "firmware")
     (tmp_path / "pytest.ini").write_text("[pytest]\naddopts = --strict-markers\n")
+    (tmp_path / "conftest.py").write_text(_PATIENT)
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
