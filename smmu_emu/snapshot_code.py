@@ -8,7 +8,8 @@ are made anew. Classes and functions are told by module and name, from this pack
 
 What was made on the spot has no name: functions inside functions, and lambdas. An appointment of
 the clock that calls one can be kept in memory (`smmu_emu.state`), but not told; so bound methods,
-and `functools.partial` of those, are what appointments and answers should be.
+and `functools.partial` of those, are what appointments and answers should be. A function that has
+``__wrapped__``, as `functools.wraps` gives it, is told as what it stands before.
 """
 
 from __future__ import annotations
@@ -284,6 +285,9 @@ class Encoder:
             arguments = [self.tell(item) for item in value.args]
             more = {name: self.tell(item) for name, item in value.keywords.items()}
             return ("partial", self.tell(value.func), arguments, more)
+        behind = getattr(value, "__wrapped__", None)
+        if isinstance(value, types.FunctionType) and behind is not None:
+            return self.tell(behind)  # who watches or delays is no state
         if isinstance(value, types.FunctionType) and "<" not in value.__qualname__:
             return ("global", f"{value.__module__}:{value.__qualname__}")
         what = getattr(value, "__qualname__", type(value).__qualname__)

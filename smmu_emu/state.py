@@ -285,6 +285,10 @@ class _Walk:
             self.reach(item, (trace, key))
 
     def _function(self, value: Any, trace: _Trace) -> None:
+        behind = getattr(value, "__wrapped__", None)
+        if behind is not None:  # who watches or delays is no state
+            self.reach(behind, (trace, "__wrapped__"))
+            return
         assigned = assigned_cells(value.__code__)
         for name, cell in zip(value.__code__.co_freevars, value.__closure__ or (), strict=True):
             if name in assigned:

@@ -110,6 +110,8 @@ class Causes:
             finally:
                 self.deferred = outer
 
+        # Snapshots keep, and tell files of, what is behind this function.
+        run.__wrapped__ = action  # type: ignore[attr-defined]
         return run
 
     def _meet(self, core: Aarch64Core, stack: tuple[int, ...]) -> int:

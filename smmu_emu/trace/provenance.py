@@ -323,16 +323,21 @@ class Provenance:
         def observed(delay: int, action: Callable[[], None]) -> Appointment:
             if delay <= 0:
                 return after(delay, action)
-            return after(delay, partial(self._run_late, self._cause(), action))
+            return after(delay, self._caused(self._cause(), action))
 
         return observed
 
-    def _run_late(self, cause: _Cause, action: Callable[[], None]) -> None:
-        outer, self._deferred = self._deferred, cause
-        try:
-            action()
-        finally:
-            self._deferred = outer
+    def _caused(self, cause: _Cause, action: Callable[[], None]) -> Callable[[], None]:
+        def run() -> None:
+            outer, self._deferred = self._deferred, cause
+            try:
+                action()
+            finally:
+                self._deferred = outer
+
+        # Snapshots keep, and tell files of, what is behind this function.
+        run.__wrapped__ = action  # type: ignore[attr-defined]
+        return run
 
     def _new_port(self, dma: Callable[[int], DmaPort]) -> Callable[[int], DmaPort]:
         def observed(stream_id: int) -> DmaPort:

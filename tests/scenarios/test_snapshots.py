@@ -28,6 +28,8 @@ from smmu_emu.smmuv3 import PRESETS
 from smmu_emu.smmuv3.device import Delays
 from smmu_emu.snapshot import Snapshot
 from smmu_emu.state import StateError, shape_of
+from smmu_emu.trace.provenance import Provenance
+from smmu_emu.trace.tracer import Tracer
 
 IMAGES = Path(__file__).resolve().parents[2] / "firmware" / "images"
 ENGINE, TESTDEV = "dma-engine@00:01.0", "iommu-testdev@00:01.0"
@@ -466,6 +468,21 @@ def test_appointment_without_a_name_is_told_and_stays_possible_in_memory(tmp_pat
         machine.restore(snapshot)
         machine.clock.advance(20_000_000)
         assert done in ([1], [1, 1])
+
+
+def test_who_watches_is_not_told(tmp_path: Path) -> None:
+    """A tracer stands before what is put off, and goes with its own file."""
+    with machine_for("cmdq_wrap") as machine:
+        machine.smmu.delays = Delays(acknowledge=700, commands=2500)
+        with Tracer(machine, lambda event: None), Provenance(machine, {}):
+            until(machine, lambda: pending(machine), 37)
+            machine.snapshot().save(tmp_path / "snapshot")
+        result = machine.run(LIMIT)
+        end = everything(machine)
+    with Machine.load_snapshot(tmp_path / "snapshot") as machine:
+        assert pending(machine)
+        assert machine.run(LIMIT) == result
+        assert everything(machine) == end
 
 
 def test_machine_of_other_make_needs_a_machine_like_it(tmp_path: Path) -> None:
