@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Builds the firmware images, the same bytes on every machine.
 
-Each file in ``tests/`` becomes one ELF in ``images/``, linked with the library in ``lib/``. The
-toolchain is clang and lld of one fixed version, from PyPI's ``ziglang`` (the extra ``test``).
+Each file in ``tests/`` becomes one ELF in ``images/``, linked with the library in ``lib/``; those
+in ``aarch32/`` are for 32-bit cores, with a library of their own and images in ``images/aarch32``.
+The toolchain is clang and lld of one fixed version, from PyPI's ``ziglang`` (the extra ``test``).
 Nothing of the machine enters an image: paths in the debug information are relative to the folder
 that holds ``firmware/``, and the linker writes no build id.
 
@@ -22,6 +23,7 @@ import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 ZIG_VERSION = "0.13.0"
 
@@ -30,8 +32,6 @@ ROOT = Path(__file__).resolve().parent.parent
 IMAGES = ROOT / FIRMWARE / "images"
 
 COMMON_FLAGS = [
-    "--target=aarch64-none-elf",
-    "-mcpu=cortex-a57",
     "-gdwarf-4",
     "-gline-tables-only",
     "-gno-column-info",
@@ -49,10 +49,7 @@ C_FLAGS = [
     "-fno-omit-frame-pointer",
     "-ffunction-sections",
     "-fdata-sections",
-    "-mgeneral-regs-only",
-    "-mstrict-align",
     "-nostdinc",
-    f"-I{FIRMWARE}/include",
     "-Wall",
     "-Wextra",
     "-Werror",
@@ -69,6 +66,27 @@ LINK_FLAGS = [
     "--no-rosegment",
     "--discard-locals",
 ]
+
+
+class Kind(NamedTuple):
+    """One execution state: its folder under the firmware's and the images', and its flags."""
+
+    folder: str
+    target: list[str]
+    c_flags: list[str]
+
+
+AARCH64 = Kind(
+    "",
+    ["--target=aarch64-none-elf", "-mcpu=cortex-a57"],
+    ["-mgeneral-regs-only", "-mstrict-align", f"-I{FIRMWARE}/include"],
+)
+AARCH32 = Kind(
+    "aarch32",
+    ["--target=arm-none-eabi", "-mcpu=cortex-a15", "-mfloat-abi=soft", "-mfpu=none"],
+    ["-mno-unaligned-access", f"-I{FIRMWARE}/aarch32/include", f"-I{FIRMWARE}/include"],
+)
+KINDS = (AARCH64, AARCH32)
 
 
 class BuildError(Exception):
@@ -108,10 +126,12 @@ class Toolchain:
         if done.returncode != 0:
             raise BuildError(f"{tool} {' '.join(arguments)}\n{done.stderr}{done.stdout}")
 
-    def compile(self, source: Path, output: Path) -> Path:
+    def compile(self, kind: Kind, source: Path, output: Path) -> Path:
         """Compiles or assembles one source (relative to ROOT)."""
-        flags = C_FLAGS + self.header_flags if source.suffix == ".c" else []
-        self.run("clang", *COMMON_FLAGS, *flags, "-c", source.as_posix(), "-o", str(output))
+        flags = [*kind.target, *COMMON_FLAGS]
+        if source.suffix == ".c":
+            flags += [*C_FLAGS, *kind.c_flags, *self.header_flags]
+        self.run("clang", *flags, "-c", source.as_posix(), "-o", str(output))
         return output
 
     def archive(self, objects: Sequence[Path], output: Path) -> Path:
@@ -127,7 +147,8 @@ class Toolchain:
 
 def sources(folder: str) -> list[Path]:
     """The C and assembly files of a folder of the firmware, relative to ROOT, in order."""
-    found = [p for p in (ROOT / FIRMWARE / folder).iterdir() if p.suffix in (".c", ".S")]
+    place = ROOT / FIRMWARE / folder.lstrip("/")
+    found = [p for p in place.iterdir() if p.suffix in (".c", ".S")]
     return sorted(p.relative_to(ROOT) for p in found)
 
 
@@ -137,25 +158,31 @@ def build(output: Path) -> list[Path]:
     Raises: BuildError.
     """
     tools = Toolchain(find_zig())
+    return [path for kind in KINDS for path in _build_kind(tools, kind, output / kind.folder)]
+
+
+def _build_kind(tools: Toolchain, kind: Kind, output: Path) -> list[Path]:
     output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as temporary, ThreadPoolExecutor() as pool:
         work = Path(temporary)
 
         def compiled(source: Path) -> Path:
-            return tools.compile(source, work / f"{source.parent.name}_{source.stem}.o")
+            return tools.compile(kind, source, work / f"{source.parent.name}_{source.stem}.o")
 
-        library_objects = list(pool.map(compiled, sources("lib")))
+        library_objects = list(pool.map(compiled, sources(f"{kind.folder}/lib")))
         library = tools.archive(library_objects, work / "library.a")
 
         def image(source: Path) -> Path:
             return tools.link([compiled(source), library], output / f"{source.stem}.elf")
 
-        return list(pool.map(image, sources("tests")))
+        return list(pool.map(image, sources(f"{kind.folder}/tests")))
 
 
 def differences(fresh: Path, committed: Path) -> list[str]:
     """One line for each image that differs, is missing or has no source."""
-    names = {p.name for folder in (fresh, committed) for p in folder.glob("*.elf")}
+    names = {
+        path.relative_to(folder) for folder in (fresh, committed) for path in folder.rglob("*.elf")
+    }
     lines = []
     for name in sorted(names):
         if not (committed / name).exists():

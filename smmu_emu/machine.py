@@ -13,7 +13,7 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from smmu_emu.board.handover import Handover, prepare
-from smmu_emu.board.loader import Image, Piece, Source, read_source
+from smmu_emu.board.loader import AARCH32, AARCH64, Image, Piece, Source, read_source
 from smmu_emu.board.placement import Placement
 from smmu_emu.board.virt import (
     HYPERVISOR_TIMER_PPI,
@@ -23,6 +23,7 @@ from smmu_emu.board.virt import (
 )
 from smmu_emu.clock import Clock
 from smmu_emu.cpu.exit import ExitInfo, ExitKind
+from smmu_emu.cpu.models import AARCH32_MODELS
 from smmu_emu.devices.reporter import Reporter, Site
 from smmu_emu.devices.virtio.disk import Disk
 from smmu_emu.errors import ConfigurationError
@@ -32,8 +33,8 @@ from smmu_emu.smmuv3.device import Smmuv3
 from smmu_emu.smmuv3.ids import IdRegisters
 
 if TYPE_CHECKING:
-    from smmu_emu.cpu.aarch64 import Aarch64Core
     from smmu_emu.cpu.client import Client
+    from smmu_emu.cpu.core import Core
     from smmu_emu.policy import Adversary
     from smmu_emu.smmuv3.clients import Changes
     from smmu_emu.snapshot import Snapshot
@@ -93,7 +94,7 @@ class Machine:
         self.ram: Ram = self.memory.rams[0]
         self._placement = Placement(self.memory)
         self._dma: dict[int, DmaPort] = {}
-        self._core: Aarch64Core | None = None
+        self._core: Core | None = None
         self._core_port = self._check_core_stream(core_stream, core_substream)
         self._core_substream = core_substream
         self._changes: Changes | None = None
@@ -208,7 +209,7 @@ class Machine:
         return self.board.smmu
 
     @property
-    def core(self) -> Aarch64Core:
+    def core(self) -> Core:
         """The core; made at the first use.
 
         Raises: ConfigurationError for a model that does not exist, or a closed machine.
@@ -216,6 +217,11 @@ class Machine:
         if self._core is None:
             self._core = self._make_core()
         return self._core
+
+    @property
+    def is_aarch32(self) -> bool:
+        """Whether the core executes AArch32, and with it what images can be loaded."""
+        return self.cpu_model in AARCH32_MODELS
 
     @property
     def has_core(self) -> bool:
@@ -228,7 +234,7 @@ class Machine:
         return 0 if self._core is None else self._core.instructions
 
     @property
-    def running_core(self) -> Aarch64Core | None:
+    def running_core(self) -> Core | None:
         """The core while `run` is under way, else None: who started what happens now."""
         return self._core if self._running else None
 
@@ -316,7 +322,11 @@ class Machine:
             return prepare(loaded, self.ram, tree, initrd)
 
         loaded = self._placement.load(
-            image, load_address=load_address, entry=entry, hand_over=hand_over
+            image,
+            load_address=load_address,
+            entry=entry,
+            hand_over=hand_over,
+            architecture=AARCH32 if self.is_aarch32 else AARCH64,
         )
         self._started = False
         self._level = el
@@ -473,9 +483,25 @@ class Machine:
         if el not in (1, 2):
             raise ConfigurationError(f"an image starts at EL1 or EL2 here, not at EL{el}")
 
-    def _make_core(self) -> Aarch64Core:
+    def _make_core(self) -> Core:
         if self._closed:
             raise ConfigurationError("this machine is closed")
+        core = self._new_core32() if self.is_aarch32 else self._new_core64()
+        if self._core_port is not None:
+            from smmu_emu.smmuv3.clients import Changes
+
+            self._changes = Changes(self.smmu, core.forget_translations)
+        gic = self.board.gic
+        core.physical_timer.sink = gic.ppi(PHYSICAL_TIMER_PPI)
+        core.virtual_timer.sink = gic.ppi(VIRTUAL_TIMER_PPI)
+        core.hypervisor_timer.sink = gic.ppi(HYPERVISOR_TIMER_PPI)
+        gic.cpu.irq.sink = core.irq.set
+        core.irq.set(gic.cpu.irq.level)
+        gic.cpu.fiq.sink = core.fiq.set
+        core.fiq.set(gic.cpu.fiq.level)
+        return core
+
+    def _new_core64(self) -> Core:
         from smmu_emu.cpu.aarch64 import Aarch64Core
 
         core = Aarch64Core(
@@ -487,21 +513,27 @@ class Machine:
             unmodelled=self._core_lacks,
             client=self._make_client(),
         )
-        if self._core_port is not None:
-            from smmu_emu.smmuv3.clients import Changes
-
-            self._changes = Changes(self.smmu, core.forget_translations)
-        gic = self.board.gic
-        core.physical_timer.sink = gic.ppi(PHYSICAL_TIMER_PPI)
-        core.virtual_timer.sink = gic.ppi(VIRTUAL_TIMER_PPI)
-        core.hypervisor_timer.sink = gic.ppi(HYPERVISOR_TIMER_PPI)
         if self.board.gicv3 is not None:
             core.system_device = self.board.gicv3.cpu
-        gic.cpu.irq.sink = core.irq.set
-        core.irq.set(gic.cpu.irq.level)
-        gic.cpu.fiq.sink = core.fiq.set
-        core.fiq.set(gic.cpu.fiq.level)
         return core
+
+    def _new_core32(self) -> Core:
+        from smmu_emu.cpu.aarch32 import Aarch32Core
+
+        for lacking, what in (
+            (self._core_port, "be behind the SMMU"),
+            (self.board.gicv3, "have a GICv3"),
+        ):
+            if lacking is not None:
+                raise ConfigurationError(f"a {self.cpu_model} cannot {what} here: no AArch32 can")
+        return Aarch32Core(
+            self.memory,
+            self.clock,
+            self.cpu_model,
+            console=self._print,
+            command_line=self.command_line,
+            unmodelled=self._core_lacks,
+        )
 
     def _check_core_stream(self, stream_id: int | None, substream_id: int | None) -> DmaPort | None:
         """The core's own way to memory, if it is a client of the SMMU."""

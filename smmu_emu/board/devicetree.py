@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from smmu_emu.board import interrupts, virt
+from smmu_emu.cpu.models import AARCH32_MODELS
 from smmu_emu.devices.virtio.mmio import SLOT
 from smmu_emu.errors import ImageError
 
@@ -32,6 +33,8 @@ _SLOTS, _SLOT_SHIFT = 3, 11
 """Of a PCI device's number, the bits that tell to which lines its pins lead."""
 _PAGE = 0x1000
 _FW_CFG_SIZE = 0x18
+_CALLS_64, _CALLS_32 = 0xC400_0000, 0x8400_0000
+"""PSCI's function numbers for callers of 64 and of 32 bits."""
 _VERSION = 17
 
 Value = str | int | list[int] | tuple[str, ...] | None
@@ -65,7 +68,7 @@ def build(
     )
     v3 = board.gicv3 is not None
     _add_core(root, cpu_model, "smc" if el == 2 else "hvc")
-    _add_timer(root, _LEVEL if v3 else _PPI_LEVEL)
+    _add_timer(root, _LEVEL if v3 else _PPI_LEVEL, cpu_model)
     _add_memory(root, board)
     _add_gicv3(root) if v3 else _add_gicv2(root)
     _add_uart(root)
@@ -117,14 +120,15 @@ def amend(
 
 
 def _add_core(root: Any, cpu_model: str, firmware_call: str) -> None:
+    calls = _CALLS_32 if cpu_model in AARCH32_MODELS else _CALLS_64
     _add(
         root,
         "psci",
         {
-            "migrate": 0xC400_0005,
-            "cpu_on": 0xC400_0003,
+            "migrate": calls | 5,
+            "cpu_on": calls | 3,
             "cpu_off": 0x8400_0002,
-            "cpu_suspend": 0xC400_0001,
+            "cpu_suspend": calls | 1,
             "method": firmware_call,
             "compatible": ("arm,psci-1.0", "arm,psci-0.2", "arm,psci"),
         },
@@ -134,7 +138,7 @@ def _add_core(root: Any, cpu_model: str, firmware_call: str) -> None:
     _add(cpus, "cpu@0", core)
 
 
-def _add_timer(root: Any, flags: int) -> None:
+def _add_timer(root: Any, flags: int, cpu_model: str) -> None:
     timers = [word for ppi in (13, 14, 11, 10) for word in (_PPI, ppi, flags)]
     _add(
         root,
@@ -142,7 +146,9 @@ def _add_timer(root: Any, flags: int) -> None:
         {
             "interrupts": timers,
             "always-on": None,
-            "compatible": ("arm,armv8-timer", "arm,armv7-timer"),
+            "compatible": "arm,armv7-timer"
+            if cpu_model in AARCH32_MODELS
+            else ("arm,armv8-timer", "arm,armv7-timer"),
         },
     )
 

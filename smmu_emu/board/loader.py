@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What an image file holds: AArch64 ELF, arm64 Linux kernel, or raw bytes.
+"""What an image file holds: AArch64 or Arm ELF, arm64 Linux kernel, or raw bytes.
 
 Reads only; nothing is written to memory here. Spec: System V gABI chapter 5 and the AArch64 ELF
 supplement; for a kernel's header Linux's Documentation/arch/arm64/booting.rst. Only static ELF
@@ -23,7 +23,11 @@ LINUX_LEGACY_OFFSET = 0x80000
 LINUX_LOWEST_OFFSET = 0x1000
 
 _ELF_MAGIC = b"\x7fELF"
-_ELF_HEADER, _PROGRAM_HEADER = 64, 56
+AARCH64, AARCH32 = "AARCH64", "ARM"
+"""What cores execute, as ELF calls it."""
+_ELF_HEADERS, _PROGRAM_HEADERS = {AARCH64: 64, AARCH32: 52}, {AARCH64: 56, AARCH32: 32}
+_BITS = {AARCH64: 64, AARCH32: 32}
+_CORES = {AARCH64: "cortex-a57", AARCH32: "cortex-a15"}
 _LINUX_MAGIC_OFFSET, _LINUX_MAGIC = 56, b"ARM\x64"
 _LINUX_HEADER = 64
 
@@ -91,9 +95,16 @@ def _read_file(path: str, name: str) -> bytes:
 
 
 def read_image(
-    source: Source, ram_base: int, *, load_address: int | None = None, entry: int | None = None
+    source: Source,
+    ram_base: int,
+    *,
+    load_address: int | None = None,
+    entry: int | None = None,
+    architecture: str = AARCH64,
 ) -> Image:
     """Understand an image; ``load_address`` is for raw bytes, ``entry`` replaces the image's own.
+
+    ``architecture`` is what the core executes. Bit 0 of an AArch32 entry means T32 code.
 
     Raises: ImageError with what is wrong, in one line.
     """
@@ -103,26 +114,30 @@ def read_image(
     if data.startswith(_ELF_MAGIC):
         if load_address is not None:
             raise ImageError(f"{name} is an ELF, which says itself where it is loaded")
-        image = _read_elf(name, data)
+        image = _read_elf(name, data, architecture)
     elif load_address is not None:
         image = Image(name, "raw", (Piece(name, load_address, data, len(data)),), load_address)
     elif data[_LINUX_MAGIC_OFFSET:].startswith(_LINUX_MAGIC):
+        if architecture != AARCH64:
+            raise ImageError(f"{name} is an arm64 Linux kernel; this core executes AArch32")
         image = _read_linux(name, data, ram_base)
     else:
-        raise ImageError(_explain_unknown(name, data))
+        raise ImageError(_explain_unknown(name, data, architecture))
     image = image if entry is None else image._replace(entry=entry)
-    _check_entry(image)
+    _check_entry(image, architecture)
     return image
 
 
-def _explain_unknown(name: str, data: bytes) -> str:
+def _explain_unknown(name: str, data: bytes, architecture: str) -> str:
     if _ELF_MAGIC.startswith(data):
-        return f"{name} is truncated: {len(data)} bytes, an ELF header has {_ELF_HEADER}"
+        header = _ELF_HEADERS[architecture]
+        return f"{name} is truncated: {len(data)} bytes, an ELF header has {header}"
     return f"{name} is neither an ELF nor a Linux kernel; a raw binary needs a load address"
 
 
-def _check_entry(image: Image) -> None:
-    if image.entry & 3:
+def _check_entry(image: Image, architecture: str) -> None:
+    is_t32 = architecture == AARCH32 and image.entry & 1
+    if image.entry & 3 and not is_t32:
         raise ImageError(f"{image.name}: entry {image.entry:#x} is not a multiple of 4")
     if not any(piece.address <= image.entry < piece.end for piece in image.pieces):
         raise ImageError(
@@ -148,9 +163,9 @@ def _read_linux(name: str, data: bytes, ram_base: int) -> Image:
 # -- ELF
 
 
-def _read_elf(name: str, data: bytes) -> Image:
+def _read_elf(name: str, data: bytes, architecture: str) -> Image:
     try:
-        header, program_headers = _parse_elf(name, data)
+        header, program_headers = _parse_elf(name, data, architecture)
     except ImageError:
         raise
     except Exception as error:  # whatever a library says about a damaged file is one line
@@ -172,23 +187,30 @@ def _read_elf(name: str, data: bytes) -> Image:
     return Image(name, "elf", tuple(pieces), physical_entry)
 
 
-def _parse_elf(name: str, data: bytes) -> tuple[Mapping[str, Any], list[Mapping[str, Any]]]:
+def _parse_elf(
+    name: str, data: bytes, architecture: str
+) -> tuple[Mapping[str, Any], list[Mapping[str, Any]]]:
     """The ELF header and the program headers, by pyelftools' field names.
 
     Only the part of pyelftools that knows structures is imported: half the time of all of it.
     """
     from elftools.elf.structs import ELFStructs
 
-    if len(data) < _ELF_HEADER:
-        raise ImageError(f"{name} is truncated: {len(data)} bytes, an ELF header has {_ELF_HEADER}")
+    least, entry_size = _ELF_HEADERS[architecture], _PROGRAM_HEADERS[architecture]
+    if len(data) < least:
+        raise ImageError(f"{name} is truncated: {len(data)} bytes, an ELF header has {least}")
     wide, little = data[4] == 2, data[5] == 1
     structs = ELFStructs(little_endian=data[5] != 2, elfclass=64 if wide else 32)
     structs.create_basic_structs()
     header: Mapping[str, Any] = structs.Elf_Ehdr.parse(data)
-    if not (wide and little and header["e_machine"] == "EM_AARCH64"):
+    kind = _plain(header["e_machine"], "EM_")
+    bits = 64 if wide else 32
+    if not (little and kind == architecture and bits == _BITS[architecture]):
+        other = _CORES.get(kind, "") if little and bits == _BITS.get(kind) else ""
         raise ImageError(
-            f"{name} is a {64 if wide else 32}-bit {'little' if little else 'big'}-endian ELF for "
-            f"{_plain(header['e_machine'], 'EM_')}; this machine runs 64-bit little-endian AARCH64"
+            f"{name} is a {bits}-bit {'little' if little else 'big'}-endian ELF for "
+            f"{kind}; this machine runs {_BITS[architecture]}-bit little-endian {architecture}"
+            + (f", one with a {other} (--cpu) runs it" if other else "")
         )
     if header["e_type"] != "ET_EXEC":
         raise ImageError(
@@ -197,12 +219,13 @@ def _parse_elf(name: str, data: bytes) -> tuple[Mapping[str, Any], list[Mapping[
         )
     structs.create_advanced_structs(header["e_type"], header["e_machine"], None)
     count, start = header["e_phnum"], header["e_phoff"]
-    if count and header["e_phentsize"] != _PROGRAM_HEADER:
-        raise ImageError(f"{name}: program headers of {header['e_phentsize']} bytes, not 56")
-    if start + count * _PROGRAM_HEADER > len(data):
+    if count and header["e_phentsize"] != entry_size:
+        size = header["e_phentsize"]
+        raise ImageError(f"{name}: program headers of {size} bytes, not {entry_size}")
+    if start + count * entry_size > len(data):
         raise ImageError(f"{name} is truncated: its program headers lie past its end")
-    offsets = range(start, start + count * _PROGRAM_HEADER, _PROGRAM_HEADER)
-    return header, [structs.Elf_Phdr.parse(data[at : at + _PROGRAM_HEADER]) for at in offsets]
+    offsets = range(start, start + count * entry_size, entry_size)
+    return header, [structs.Elf_Phdr.parse(data[at : at + entry_size]) for at in offsets]
 
 
 def _plain(value: object, prefix: str) -> str:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from smmu_emu.board.handover import Handover
-from smmu_emu.board.loader import Image, Piece, Source, read_image, read_source
+from smmu_emu.board.loader import AARCH64, Image, Piece, Source, read_image, read_source
 from smmu_emu.errors import ImageError
 from smmu_emu.memory import PhysicalMemory
 
@@ -34,13 +34,16 @@ class Placement:
         load_address: int | None = None,
         entry: int | None = None,
         hand_over: Callable[[Image], Handover] = lambda image: _NOTHING,
+        architecture: str = AARCH64,
     ) -> Image:
         """Load an image, and what is handed over to it, in place of what was there before.
 
         Raises: ImageError in one line; memory is then as it was before.
         """
         base = self.memory.rams[0].base
-        image = read_image(source, base, load_address=load_address, entry=entry)
+        image = read_image(
+            source, base, load_address=load_address, entry=entry, architecture=architecture
+        )
         self.install(image, hand_over)
         return image
 

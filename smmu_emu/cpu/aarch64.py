@@ -27,11 +27,12 @@ from smmu_emu.clock import Clock
 from smmu_emu.cpu.client import Client, ClientEngine
 from smmu_emu.cpu.codewatch64 import CodeWatch64
 from smmu_emu.cpu.core import Core
-from smmu_emu.cpu.engine import EL2H_MASKED, GUEST_MODELS, HCR_EL2, PC, SCR_EL3, Engine
+from smmu_emu.cpu.engine import EL2H_MASKED, HCR_EL2, PC, SCR_EL3, Engine
 from smmu_emu.cpu.execution import MASK64
 from smmu_emu.cpu.interrupts import InterruptInputs
 from smmu_emu.cpu.loadstore import decode
 from smmu_emu.cpu.mmio import MemoryAccess
+from smmu_emu.cpu.models import AARCH64_MODELS, GUEST_MODELS
 from smmu_emu.cpu.names import SYSTEM
 from smmu_emu.cpu.semihosting import Semihosting
 from smmu_emu.cpu.sysregs import SystemDevice, SystemRegisters
@@ -72,7 +73,7 @@ class Aarch64Core(Core):
         unmodelled: Callable[[str, int], None] | None = None,
         client: Client | None = None,
     ) -> None:
-        if model not in GUEST_MODELS:
+        if model not in AARCH64_MODELS:
             raise ConfigurationError(
                 f"no core model {model!r} for guests; there are {', '.join(GUEST_MODELS)}"
             )
@@ -122,6 +123,11 @@ class Aarch64Core(Core):
     @system_device.setter
     def system_device(self, device: SystemDevice | None) -> None:
         self._system.device = device
+
+    @property
+    def isa(self) -> str:
+        """What PC's instruction is written in."""
+        return "a64"
 
     @property
     def highest_level(self) -> int:

@@ -16,8 +16,10 @@ from typing import Any
 OK = 0
 READ_UNMAPPED, WRITE_UNMAPPED, FETCH_UNMAPPED = 6, 7, 8
 WRITE_PROT, READ_PROT, FETCH_PROT = 12, 13, 14
-EXCEPTION = 21
-"""What `uc_emu_start` returns; EXCEPTION when the guest takes one and nobody hooks it."""
+UNDEFINED, EXCEPTION = 10, 21
+"""What `uc_emu_start` returns; EXCEPTION when the guest takes one and nobody hooks it, UNDEFINED
+in its place for some that an AArch32 core takes.
+"""
 
 PROT_READ, PROT_WRITE, PROT_EXEC, PROT_ALL = 1, 2, 4, 7
 
@@ -37,6 +39,21 @@ class CpRegister(ctypes.Structure):
         ("op0", c_uint32),
         ("op1", c_uint32),
         ("op2", c_uint32),
+        ("value", c_uint64),
+    )
+
+
+class CoprocessorRegister(ctypes.Structure):
+    """A register of an AArch32 coprocessor by its encoding, and its value."""
+
+    _fields_ = (
+        ("cp", c_uint32),
+        ("is64", c_uint32),
+        ("sec", c_uint32),
+        ("crn", c_uint32),
+        ("crm", c_uint32),
+        ("opc1", c_uint32),
+        ("opc2", c_uint32),
         ("value", c_uint64),
     )
 
@@ -74,6 +91,17 @@ def open_engine() -> Any:
 
     binding: Any = unicorn
     return binding.Uc(binding.UC_ARCH_ARM64, binding.UC_MODE_ARM)
+
+
+def open_engine32() -> Any:
+    """A new AArch32 engine with a Cortex-A15."""
+    import unicorn
+    from unicorn import arm_const
+
+    binding: Any = unicorn
+    uc = binding.Uc(binding.UC_ARCH_ARM, binding.UC_MODE_ARM)
+    uc.ctl_set_cpu_model(arm_const.UC_CPU_ARM_CORTEX_A15)
+    return uc
 
 
 class UnicornError(Exception):

@@ -84,6 +84,9 @@ class Core(ABC):
     _code: CodeWatch
     _interrupts: Inputs
     _traps: SliceEnds
+    link_register = 30
+    frame_register: int | None = 29
+    """Of the procedure call standard; None where frames are not chained."""
     _smallest_instruction = 4
     _last_address = MASK64
 
@@ -128,6 +131,31 @@ class Core(ABC):
     @abstractmethod
     def write(self, name: str, value: int) -> None:
         """Write a register by its architectural name."""
+
+    @property
+    @abstractmethod
+    def isa(self) -> str:
+        """What PC's instruction is written in: "a64", "a32" or "t32"."""
+
+    @property
+    @abstractmethod
+    def highest_level(self) -> int:
+        """The exception level that the guest started at."""
+
+    @abstractmethod
+    def x(self, n: int) -> int:
+        """General register number ``n``."""
+
+    @abstractmethod
+    def set_x(self, n: int, value: int) -> None:
+        """Write general register number ``n``."""
+
+    @abstractmethod
+    def forget_translations(self) -> None:
+        """Ask for every translation anew, from the next instruction on. For an SMMU that changed.
+
+        Only a core that is a client of one has something to forget.
+        """
 
     @abstractmethod
     def _access_at(self, pc: int) -> MemoryAccess | None:

@@ -13,11 +13,11 @@ from typing import Any
 from smmu_emu.cpu import abi
 from smmu_emu.cpu.execution import MASK64, Execution
 from smmu_emu.cpu.layout import find_layout
+from smmu_emu.cpu.models import AARCH64_MODELS
 from smmu_emu.errors import ConfigurationError
 from smmu_emu.memory import PhysicalMemory
 
-GUEST_MODELS = ("cortex-a57", "cortex-a53", "cortex-a72")
-MODELS = (*GUEST_MODELS, "max")
+MODELS = (*AARCH64_MODELS, "max")
 """Models in Unicorn's order. "max" runs no guests: some undefined instructions of its FP16 end the
 process instead of being undefined.
 """

@@ -97,7 +97,7 @@ class Pace:
             self.running = False
             self._instructions += executed
             clock.now = begun_at + executed * ns
-        self.slice_was_whole = executed == count and not error
+        self.slice_was_whole = executed >= count and not error
         if self._cancelled:
             self._undo()
         return error
@@ -109,6 +109,11 @@ class Pace:
         self._instructions += count
         clock.advance(clock.now + count * ns)
         return count
+
+    def count_one(self) -> None:
+        """Count an instruction that was done without the engine."""
+        self._instructions += 1
+        self.clock.advance(self.clock.now + self.ns)
 
     def _undo(self) -> None:
         self.engine.restore(self._before)

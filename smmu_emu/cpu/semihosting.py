@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Semihosting for AArch64: HLT #0xF000 with an operation in W0 and a parameter in X1.
+"""Semihosting: AArch64's HLT #0xF000 with an operation in W0 and a parameter in X1, and AArch32's
+SVC 0x123456 (A32), SVC 0xAB (T32) and HLT with R0 and R1.
 
 A console (":tt") that writes to a callback and reads nothing, exit, virtual time, the command line,
 and ":semihosting-features". The host's files, commands and wall clock stay out of reach: runs must
@@ -44,7 +45,7 @@ class _BadAddressError(Exception):
 class Semihosting:
     """Answers the calls of one guest."""
 
-    wiring = ("_memory", "_clock", "_command_line", "_operations")
+    wiring = ("_memory", "_clock", "_command_line", "_operations", "_word")
     unsaved = ("_console",)
 
     def __init__(
@@ -53,7 +54,10 @@ class Semihosting:
         clock: Clock,
         console: Callable[[bytes], None],
         command_line: str,
+        *,
+        word: int = 8,
     ) -> None:
+        self._word = word
         self._memory = memory
         self._clock = clock
         self._console = console
@@ -75,7 +79,7 @@ class Semihosting:
             0x13: lambda _: self._errno,
             0x15: self._get_command_line,
             0x16: self._heap_info,
-            0x18: self._exit,
+            0x18: self._exit if word == 8 else self._exit_without_status,
             0x20: self._exit,
             0x30: self._elapsed,
             0x31: lambda _: TICKS_PER_SECOND,
@@ -106,8 +110,9 @@ class Semihosting:
         return data
 
     def _fields(self, block: int, count: int) -> list[int]:
-        data = self._bytes(block, 8 * count)
-        return [int.from_bytes(data[i : i + 8], "little") for i in range(0, 8 * count, 8)]
+        word = self._word
+        data = self._bytes(block, word * count)
+        return [int.from_bytes(data[i : i + word], "little") for i in range(0, word * count, word)]
 
     def _store(self, va: int, data: bytes) -> None:
         if data and not self._memory.write(va, data):
@@ -179,7 +184,7 @@ class Semihosting:
         return length - len(data)
 
     def _is_error(self, block: int) -> int:
-        return int(bool(self._handle(block) >> 63))
+        return int(bool(self._handle(block) >> 8 * self._word - 1))
 
     def _is_tty(self, block: int) -> int:
         handle = self._handle(block)
@@ -205,18 +210,25 @@ class Semihosting:
         if room < len(self._command_line):
             return self._fail(_EINVAL)
         self._store(at, self._command_line)
-        self._store(block + 8, (len(self._command_line) - 1).to_bytes(8, "little"))
+        length = len(self._command_line) - 1
+        self._store(block + self._word, length.to_bytes(self._word, "little"))
         return 0
 
     def _heap_info(self, block: int) -> int:
         """All zero: no opinion on where heap and stack are."""
-        self._store(self._handle(block), bytes(32))
+        self._store(self._handle(block), bytes(4 * self._word))
         return 0
 
     def _exit(self, block: int) -> Exit:
         reason, subcode = self._fields(block, 2)
         if reason == APPLICATION_EXIT:
             return Exit(subcode, "the guest exited")
+        return Exit(1, f"the guest stopped with semihosting reason {reason:#x}")
+
+    def _exit_without_status(self, reason: int) -> Exit:
+        """SYS_EXIT of AArch32, whose parameter is the reason itself."""
+        if reason == APPLICATION_EXIT:
+            return Exit(0, "the guest exited")
         return Exit(1, f"the guest stopped with semihosting reason {reason:#x}")
 
     def _elapsed(self, block: int) -> int:

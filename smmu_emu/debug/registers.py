@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from smmu_emu.cpu.aarch64 import Aarch64Core
+    from smmu_emu.cpu.core import Core
 
 _MODES = frozenset((0b00000, 0b00100, 0b00101))
 """PSTATE.M of EL0t, EL1t and EL1h: where the guest can be."""
@@ -83,7 +83,7 @@ def _line(register: Register, more: str = "") -> str:
     return f'<reg name="{register.name}" bitsize="{register.bits}" type="{register.kind}"{more}/>'
 
 
-def read(core: Aarch64Core, register: Register) -> bytes:
+def read(core: Core, register: Register) -> bytes:
     """The register's value, little-endian."""
     source = register.source
     if source == "SP_EL0" and not core.read("PSTATE") & _SPSEL:
@@ -92,7 +92,7 @@ def read(core: Aarch64Core, register: Register) -> bytes:
     return value.to_bytes(register.bits // 8, "little")
 
 
-def write(core: Aarch64Core, register: Register, data: bytes) -> bool:
+def write(core: Core, register: Register, data: bytes) -> bool:
     """Change a register; False if it cannot be, or cannot have this value."""
     if len(data) != register.bits // 8:
         return False

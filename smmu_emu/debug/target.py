@@ -14,7 +14,7 @@ from smmu_emu.errors import ConfigurationError
 from smmu_emu.memory import PAGE
 
 if TYPE_CHECKING:
-    from smmu_emu.cpu.aarch64 import Aarch64Core
+    from smmu_emu.cpu.core import Core
     from smmu_emu.machine import Machine
 
 MAX_BREAKPOINTS = 1000
@@ -34,7 +34,7 @@ class Target:
         self._watchpoints: set[Watchpoint] = set()
 
     @property
-    def core(self) -> Aarch64Core:
+    def core(self) -> Core:
         return self.machine.core
 
     def read_memory(self, va: int, size: int) -> bytes:

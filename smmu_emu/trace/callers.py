@@ -3,8 +3,8 @@
 
 Spec: Arm's Procedure Call Standard (AAPCS64) 6.2.3: frame records, a pair of the caller's frame
 pointer and the return address, chained from X29. A function that calls none keeps its own return
-address in X30 alone. Assembly may keep neither: what is no address behind a call of known code ends
-the chain.
+address in X30 alone; of AArch32 code, which chains no frames, that is all. Assembly may keep
+neither: what is no address behind a call of known code ends the chain.
 """
 
 from __future__ import annotations
@@ -12,14 +12,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from smmu_emu.cpu.aarch64 import Aarch64Core
+    from smmu_emu.cpu.core import Core
     from smmu_emu.memory import PhysicalMemory, Ram
     from smmu_emu.trace.symbols import SymbolTable
 
 DEPTH = 5
 """Frame records that are looked at."""
 _PAGE_LG2 = 12
-_FP, _LR = 29, 30
 
 
 class CallStacks:
@@ -33,10 +32,12 @@ class CallStacks:
         self._memory = memory
         self._pages: dict[int, tuple[Ram, int] | None] = {}
 
-    def raw(self, core: Aarch64Core) -> tuple[int, ...]:
+    def raw(self, core: Core) -> tuple[int, ...]:
         """PC, X30 and the return addresses of frame records; some may be garbage."""
-        stack = [core.pc, core.x(_LR)]
-        frame = core.x(_FP)
+        stack = [core.pc, core.x(core.link_register)]
+        if core.frame_register is None:
+            return tuple(stack)
+        frame = core.x(core.frame_register)
         for _ in range(DEPTH):
             page = frame >> _PAGE_LG2
             place = self._pages.get(page)
@@ -70,7 +71,7 @@ class CallStacks:
             names.append(f"{place.symbol} ({place.source})" if place.source else place.symbol)
         return tuple(names)
 
-    def _find(self, core: Aarch64Core, page: int) -> tuple[Ram, int] | None:
+    def _find(self, core: Core, page: int) -> tuple[Ram, int] | None:
         """The RAM that a page of stack lies in, and the index of its first word there."""
         pa = core.physical_address(page << _PAGE_LG2)
         ram = self._memory.find_ram(pa, 1 << _PAGE_LG2) if pa is not None else None

@@ -22,7 +22,7 @@ from smmu_emu.trace.disassembly import disassemble
 from smmu_emu.trace.events import Origin
 
 if TYPE_CHECKING:
-    from smmu_emu.cpu.aarch64 import Aarch64Core
+    from smmu_emu.cpu.core import Core
     from smmu_emu.machine import Machine
     from smmu_emu.trace.symbols import SymbolTable
     from smmu_emu.trace.tracer import Tracer
@@ -114,14 +114,14 @@ class Causes:
         run.__wrapped__ = action  # type: ignore[attr-defined]
         return run
 
-    def _meet(self, core: Aarch64Core, stack: tuple[int, ...]) -> int:
+    def _meet(self, core: Core, stack: tuple[int, ...]) -> int:
         """A stack that is new may be one that is known, with other garbage beside it."""
         pc = stack[0]
         callers = () if self._stacks is None else self._stacks.callers(stack)
         number = self._known.get((pc, callers))
         if number is None:
             word = core.read_virtual(pc, 4)
-            text = "" if word is None else disassemble(word, pc)
+            text = "" if word is None else disassemble(word, pc, core.isa)
             symbol, offset, source = "", 0, ""
             if self._symbols is not None:
                 place = self._symbols.find(pc)

@@ -37,12 +37,13 @@ class Cause(NamedTuple):
     pc: int
     word: bytes | None
     place: Place = NOWHERE
+    isa: str = "a64"
 
     def instruction(self) -> str | None:
         """The disassembly; None if the instruction could not be read."""
         from smmu_emu.trace.disassembly import disassemble
 
-        return None if self.word is None else disassemble(self.word, self.pc)
+        return None if self.word is None else disassemble(self.word, self.pc, self.isa)
 
     def __str__(self) -> str:
         words = [f"{self.pc:#x}", str(self.place), f"`{self.instruction() or '?'}`"]
@@ -90,7 +91,7 @@ class Recorder:
         if core is None:
             return None
         pc = core.pc
-        return Cause(pc, core.read_virtual(pc, 4))
+        return Cause(pc, core.read_virtual(pc, 4), isa=core.isa)
 
     def summary(self, result: RunResult, image: Path | None = None) -> Summary:
         """What happened so far, with addresses named from the image's symbols."""

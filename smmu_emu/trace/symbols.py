@@ -20,6 +20,7 @@ from struct import Struct
 from typing import Any, NamedTuple
 
 _SYMBOL = Struct("<IBBHQQ")  # name, info, other, section, value, size
+_SYMBOL32 = Struct("<IIIBBH")  # name, value, size, info, other, section
 _NOTYPE, _FUNC = 0, 2
 _EXECUTABLE = 4
 _LONGEST_NAME = 256
@@ -154,13 +155,21 @@ def _read_symbols(elf: Any) -> Iterator[tuple[int, int, str]]:
     names = elf.get_section(table["sh_link"]).data()
     ends = [section["sh_addr"] + section["sh_size"] for section in elf.iter_sections()]
     data = table.data()
-    whole = len(data) - len(data) % _SYMBOL.size
-    for name_at, info, _, section, start, size in _SYMBOL.iter_unpack(data[:whole]):
+    for name_at, info, section, start, size in _symbol_rows(data, wide=elf.elfclass == 64):
         if info & 0xF not in (_NOTYPE, _FUNC) or not 0 < section < len(ends):
             continue
         name = _text(names[name_at : name_at + _LONGEST_NAME].partition(b"\0")[0])
         if name and not name.startswith("$"):
             yield start, start + size if size else ends[section], name
+
+
+def _symbol_rows(data: bytes, *, wide: bool) -> Iterator[tuple[int, int, int, int, int]]:
+    """Name, info, section, address and size of each symbol. T32 functions have bit 0 set."""
+    row = _SYMBOL if wide else _SYMBOL32
+    rows = row.iter_unpack(data[: len(data) - len(data) % row.size])
+    if wide:
+        return ((name, info, section, value, size) for name, info, _, section, value, size in rows)
+    return ((name, info, section, value & ~1, size) for name, value, size, info, _, section in rows)
 
 
 def _read_lines(dwarf: Any, units: Iterable[Any]) -> dict[int, str | None]:
