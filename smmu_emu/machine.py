@@ -515,6 +515,8 @@ class Machine:
         )
         if self.board.gicv3 is not None:
             core.system_device = self.board.gicv3.cpu
+            virtual = self.board.gicv3.cpu.virtual
+            virtual.virq.sink, virtual.vfiq.sink = core.virq.set, core.vfiq.set
         return core
 
     def _new_core32(self) -> Core:

@@ -70,7 +70,7 @@ def build(
     _add_core(root, cpu_model, "smc" if el == 2 else "hvc")
     _add_timer(root, _LEVEL if v3 else _PPI_LEVEL, cpu_model)
     _add_memory(root, board)
-    _add_gicv3(root) if v3 else _add_gicv2(root)
+    _add_gicv3(root, el) if v3 else _add_gicv2(root)
     _add_uart(root)
     _add_rtc(root)
     if board.smmu is not None:
@@ -188,13 +188,15 @@ def _add_gicv2(root: Any) -> None:
     )
 
 
-def _add_gicv3(root: Any) -> None:
-    """There is no maintenance interrupt, as the virtual interface is not there."""
+def _add_gicv3(root: Any, el: int) -> None:
+    """A hypervisor learns of the maintenance interrupt."""
+    maintenance: dict[str, Value] = {"interrupts": [_PPI, 9, _LEVEL]} if el == 2 else {}
     controller = _add(
         root,
         f"intc@{interrupts.GICV3_DISTRIBUTOR.base:x}",
         {
             "phandle": _GIC,
+            **maintenance,
             "reg": [*_reg(interrupts.GICV3_DISTRIBUTOR), *_reg(interrupts.GICV3_REDISTRIBUTORS)],
             "#redistributor-regions": 1,
             "compatible": "arm,gic-v3",

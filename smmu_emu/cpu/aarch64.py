@@ -35,11 +35,12 @@ from smmu_emu.cpu.mmio import MemoryAccess
 from smmu_emu.cpu.models import AARCH64_MODELS, GUEST_MODELS
 from smmu_emu.cpu.names import SYSTEM
 from smmu_emu.cpu.semihosting import Semihosting
-from smmu_emu.cpu.sysregs import SystemDevice, SystemRegisters
+from smmu_emu.cpu.sysregs import SystemRegisters
 from smmu_emu.cpu.timer import Timer
 from smmu_emu.cpu.traps import HCR_TDZ, Traps
 from smmu_emu.errors import ConfigurationError
 from smmu_emu.memory import PhysicalMemory
+from smmu_emu.system_registers import SystemDevice
 
 _SCR = 0x1501  # NS, HCE, RW, TWI
 _HCR_RW = 1 << 31
@@ -83,8 +84,9 @@ class Aarch64Core(Core):
         self._begin_as_firmware_would()
         super().__init__(self._engine, memory, clock, ns_per_instruction, unmodelled)
         engine, pace, virtual, plans = self._engine, self._pace, self._virtual, self._plans
-        self._interrupts = interrupts = InterruptInputs(engine, pace)
+        self._interrupts = self._inputs = interrupts = InterruptInputs(engine, pace)
         self.irq, self.fiq = interrupts.irq, interrupts.fiq
+        self.virq, self.vfiq = interrupts.virq, interrupts.vfiq
         physical, hypervisor = Timer(clock, "physical timer"), Timer(clock, "hypervisor timer")
         virtual_timer = Timer(clock, "virtual timer")
         self.physical_timer, self.virtual_timer = physical.line, virtual_timer.line
@@ -186,7 +188,7 @@ class Aarch64Core(Core):
             raise ConfigurationError(f"an image starts at EL1 or EL2 here, not at EL{el}")
         self._check_stopped()
         self._engine.restore(self._pristine[el])
-        self._engine.settle_state()
+        self._inputs.after_put_back()
         self._engine.flush_tlb()
         self._system.highest = el
         self._traps.reset()

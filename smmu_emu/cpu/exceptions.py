@@ -16,6 +16,7 @@ from smmu_emu.cpu.names import SYSTEM
 EC_UNKNOWN = 0x00
 EC_WFX = 0x01
 EC_HVC, EC_SMC = 0x16, 0x17
+EC_SYSTEM_REGISTER = 0x18
 EC_INSTRUCTION_ABORT_LOWER, EC_INSTRUCTION_ABORT = 0x20, 0x21
 EC_PC_ALIGNMENT = 0x22
 EC_DATA_ABORT_LOWER, EC_DATA_ABORT = 0x24, 0x25
@@ -52,6 +53,14 @@ def describe(esr: int) -> str:
     """A syndrome in words."""
     name = _CLASSES.get(esr >> 26, f"exception class {esr >> 26:#x}")
     return f"{name} (ESR {esr:#010x})"
+
+
+def trapped_transfer(word: int) -> int:
+    """The syndrome of an MRS or MSR that is trapped: class 0x18. Spec: DDI 0487 D24.2 (ESR_ELx)."""
+    op0, op1, op2 = word >> 19 & 3, word >> 16 & 7, word >> 5 & 7
+    crn, crm, rt, read = word >> 12 & 15, word >> 8 & 15, word & 31, word >> 21 & 1
+    iss = op0 << 20 | op2 << 17 | op1 << 14 | crn << 10 | rt << 5 | crm << 1 | read
+    return EC_SYSTEM_REGISTER << 26 | IL | iss
 
 
 class Vectors:

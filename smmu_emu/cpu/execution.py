@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from smmu_emu.cpu import abi
-from smmu_emu.cpu.layout import FIQ_REQUEST, IRQ_REQUEST, Layout
+from smmu_emu.cpu.layout import FIQ_REQUEST, IRQ_REQUEST, VFIQ_REQUEST, VIRQ_REQUEST, Layout
 from smmu_emu.errors import ConfigurationError
 from smmu_emu.memory import PhysicalMemory
 
@@ -133,6 +133,7 @@ class Execution(ABC):
         self._far = ctypes.c_uint64.from_address(syndrome + 8)
         self._target = ctypes.c_uint32.from_address(syndrome + 16)
         self._requests = ctypes.c_uint32.from_address(cpu + layout.requests)
+        self._lines = ctypes.c_uint32.from_address(registers + layout.lines)
         return registers
 
     def close(self) -> None:
@@ -230,6 +231,11 @@ class Execution(ABC):
         """
         others = self._requests.value & ~(IRQ_REQUEST | FIQ_REQUEST)
         self._requests.value = others | irq * IRQ_REQUEST | fiq * FIQ_REQUEST
+
+    def ask_for_virtual_interrupts(self, virq: bool, vfiq: bool) -> None:
+        """Likewise, of the virtual ones: they are asked for beside HCR_EL2.VI and VF."""
+        self._lines.value = virq * VIRQ_REQUEST | vfiq * VFIQ_REQUEST
+        self.settle_state()
 
     # -- registers
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The interrupt inputs of one core, and whether it would take what is pending.
 
+Virtual interrupts are what a GIC has for the guest of a hypervisor.
+
 The engine takes interrupts by itself, to the level that HCR_EL2 routes them to; it is told of the
 inputs between two slices. What is decided here is only whether a core that waits goes on.
 
@@ -18,15 +20,17 @@ _HCR_FMO, _HCR_IMO, _HCR_VF, _HCR_VI, _HCR_TGE = 1 << 3, 1 << 4, 1 << 6, 1 << 7,
 
 
 class InterruptInputs:
-    """IRQ and FIQ, both levels; changes end the running slice."""
+    """IRQ, FIQ, and the virtual two, all levels; changes end the running slice."""
 
-    wiring = ("_engine", "irq", "fiq")
+    wiring = ("_engine", "irq", "fiq", "virq", "vfiq")
 
     def __init__(self, engine: Engine, pace: Pace) -> None:
         self._engine = engine
         self.irq = InterruptLine("irq", lambda _: pace.interrupt())
         self.fiq = InterruptLine("fiq", lambda _: pace.interrupt())
-        self._driven = False, False
+        self.virq = InterruptLine("virq", lambda _: pace.interrupt())
+        self.vfiq = InterruptLine("vfiq", lambda _: pace.interrupt())
+        self._driven = self._driven_virtual = False, False
 
     def drive(self) -> None:
         """Tell the engine of the inputs, if they have changed. Not while running."""
@@ -34,10 +38,15 @@ class InterruptInputs:
         if levels != self._driven:
             self._driven = levels
             self._engine.ask_for_interrupts(*levels)
+        levels = self.virq.level, self.vfiq.level
+        if levels != self._driven_virtual:
+            self._driven_virtual = levels
+            self._engine.ask_for_virtual_interrupts(*levels)
 
     def after_put_back(self) -> None:
-        """What the engine was told is not in its own state."""
+        """What the engine was told is not in its own state, or was before a reset."""
         self._engine.ask_for_interrupts(*self._driven)
+        self._engine.ask_for_virtual_interrupts(*self._driven_virtual)
 
     @property
     def pending(self) -> bool:
@@ -67,7 +76,8 @@ class InterruptInputs:
     def _virtual(self) -> int:
         """Virtual interrupts that a hypervisor has for its guest below EL2, as bits of PSTATE."""
         hcr = self._engine.get_system(HCR_EL2)
-        if hcr & _HCR_TGE or not hcr & (_HCR_VI | _HCR_VF) or self._engine.level >= 2:
+        irq = (hcr & _HCR_VI or self.virq.level) and hcr & _HCR_IMO
+        fiq = (hcr & _HCR_VF or self.vfiq.level) and hcr & _HCR_FMO
+        if hcr & _HCR_TGE or not (irq or fiq) or self._engine.level >= 2:
             return 0
-        irq, fiq = hcr & _HCR_VI and hcr & _HCR_IMO, hcr & _HCR_VF and hcr & _HCR_FMO
         return (_PSTATE_I if irq else 0) | (_PSTATE_F if fiq else 0)

@@ -31,9 +31,12 @@ _REQUESTS = 0x100
 """How far into the core's state the word of interrupt requests may lie, in bytes."""
 _VECTORS, _IRQ_VECTOR = 0x1800, 0x1A80
 _EL1H_UNMASKED = 0x305
+_HCR_EL2 = (3, 4, 1, 1, 0)
 _SCR, _HCR_RW, _HCR_VI = 0x401, 1 << 31, 1 << 7
-IRQ_REQUEST, FIQ_REQUEST, _VIRQ_REQUEST = 0x02, 0x10, 0x40
-"""Bits of that word: physical IRQ, physical FIQ, virtual IRQ."""
+IRQ_REQUEST, FIQ_REQUEST, VIRQ_REQUEST, VFIQ_REQUEST = 0x02, 0x10, 0x40, 0x200
+"""Bits of that word: physical IRQ and FIQ, virtual IRQ and FIQ."""
+_BEHIND_SYNDROME = range(20, 128, 4)
+"""Where, after the syndrome, the word of lines may lie, in bytes."""
 
 
 class Layout(NamedTuple):
@@ -43,7 +46,8 @@ class Layout(NamedTuple):
     AArch64 state and 0 in AArch32. ``syndrome`` counts from there: a 32-bit syndrome, FAR 8 bytes
     on, the target exception level 16 bytes on. ``requests`` is a 32-bit word of bits such as
     `IRQ_REQUEST`: the engine takes such an interrupt, to the level that SCR_EL3 and HCR_EL2 say, as
-    soon as it is not masked.
+    soon as it is not masked. ``lines`` counts from the registers: a 32-bit word of the same bits,
+    of virtual interrupts that hardware asks for beside HCR_EL2; it counts when that is written.
     """
 
     counter: int
@@ -52,6 +56,7 @@ class Layout(NamedTuple):
     registers: int
     syndrome: int
     requests: int
+    lines: int
 
 
 class _Peeker:
@@ -93,9 +98,10 @@ def find_layout() -> Layout:
         cpu, registers = _find_registers(uc, peeker)
         syndrome = _find_syndrome(uc, peeker, cpu, registers)
         requests = _find_requests(uc, cpu, registers)
+        lines = _find_lines(uc, cpu, registers + syndrome, requests) - registers
     finally:
         peeker.close()
-    return Layout(counter, counter + 1, cpu, registers, syndrome, requests)
+    return Layout(counter, counter + 1, cpu, registers, syndrome, requests, lines)
 
 
 def _words(uc: Any) -> list[int]:
@@ -154,12 +160,30 @@ def _find_requests(uc: Any, cpu: int, registers: int) -> int:
     words = (ctypes.c_uint32 * (min(_REQUESTS, registers) // 4)).from_address(state)
     seen = []
     for hcr in (_HCR_RW, _HCR_RW | _HCR_VI, _HCR_RW):
-        _set_system(uc, (3, 4, 1, 1, 0), hcr)
+        _set_system(uc, _HCR_EL2, hcr)
         seen.append(list(words))
-    found = [i for i, row in enumerate(zip(*seen, strict=True)) if row == (0, _VIRQ_REQUEST, 0)]
+    found = [i for i, row in enumerate(zip(*seen, strict=True)) if row == (0, VIRQ_REQUEST, 0)]
     if len(found) == 1 and _takes_irq(uc, words, found[0]):
         return 4 * found[0]
     raise EmulatorError(_unknown("interrupt requests"))
+
+
+def _find_lines(uc: Any, cpu: int, syndrome: int, requests: int) -> int:
+    """The word, near the syndrome, that makes HCR_EL2 ask for a virtual IRQ without its VI."""
+    state = _words(uc)[cpu]
+    asked = ctypes.c_uint32.from_address(state + requests)
+    found = []
+    for offset in _BEHIND_SYNDROME:
+        word = ctypes.c_uint32.from_address(state + syndrome + offset)
+        if not word.value:
+            word.value = VIRQ_REQUEST
+            _set_system(uc, _HCR_EL2, _HCR_RW)
+            found += [syndrome + offset] if asked.value & VIRQ_REQUEST else []
+            word.value = 0
+            _set_system(uc, _HCR_EL2, _HCR_RW)
+    if len(found) != 1:
+        raise EmulatorError(_unknown("virtual interrupt lines"))
+    return found[0]
 
 
 def _takes_irq(uc: Any, words: Any, index: int) -> bool:

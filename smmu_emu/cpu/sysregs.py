@@ -15,13 +15,14 @@ Reference: DDI 0487 D12.2 (timer), D24 (registers and their encodings), D2 (debu
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 from smmu_emu.cpu import names
 from smmu_emu.cpu.engine import Engine, SystemRegister
 from smmu_emu.cpu.execution import MASK64
 from smmu_emu.cpu.pace import Pace, PendingException
 from smmu_emu.cpu.timer import Timer
+from smmu_emu.system_registers import SystemDevice
 
 CNTKCTL_EL1 = names.SYSTEM["CNTKCTL_EL1"]
 CNTHCTL_EL2 = names.SYSTEM["CNTHCTL_EL2"]
@@ -36,17 +37,6 @@ _NATIVE, _DONE = 0, 1
 
 _TIMERS = (3, 3, 14), (3, 4, 14)
 """How the encodings of timer registers begin, those of EL0 and EL1 and those of EL2."""
-
-
-class SystemDevice(Protocol):
-    """A device that has system registers of the core, by their encodings.
-
-    ``level`` is the exception level of the access. None and False: undefined there.
-    """
-
-    def read_system(self, register: SystemRegister, level: int) -> int | None: ...
-
-    def write_system(self, register: SystemRegister, level: int, value: int) -> bool: ...
 
 
 def sanitised_pfr0(value: int, highest: int = 1, *, gic: bool = False) -> int:

@@ -21,6 +21,7 @@ from smmu_emu.cpu.semihosting import Semihosting
 from smmu_emu.cpu.sysregs import SystemRegisters
 from smmu_emu.cpu.virtual import VirtualMemory
 from smmu_emu.memory import PhysicalMemory
+from smmu_emu.system_registers import Outcome
 
 HCR_TDZ, _HCR_TGE = 1 << 28, 1 << 27
 _DC_ZVA, _REGISTER = 0xD50B_7420, 0x1F
@@ -145,29 +146,39 @@ class Traps:
         if word == semihosting.HLT_SEMIHOSTING and level:
             self._call_host()
             return
-        if word is not None and level and self._access_device(word, level):
+        outcome = Outcome.ABSENT
+        if word is not None and level:
+            outcome = self._access_device(word, level)
+        if outcome is Outcome.DONE:
             self._engine.skip_instruction()
             return
+        if outcome is Outcome.TRAPPED and word is not None:
+            self._enter(exceptions.trapped_transfer(word), None, 2)
+            return
         missing = None
-        if word is not None:
+        if word is not None and outcome is Outcome.ABSENT:
             missing = system_access(word, level, self._system.highest)
         if missing is not None:
             self._report(missing, pc)
         self._enter(exceptions.IL)
 
-    def _access_device(self, word: int, level: int) -> bool:
-        """Do an MRS or MSR of a register that a device has; False if it is none."""
+    def _access_device(self, word: int, level: int) -> Outcome:
+        """Do an MRS or MSR of a register that a device has."""
         device, transfer = self._system.device, system_transfer(word)
         if device is None or transfer is None:
-            return False
+            return Outcome.ABSENT
         register, rt, read = transfer
         registers = self._engine.registers
+        hcr = self._engine.get_system(HCR_EL2) if self._system.highest == 2 else 0
         if not read:
-            return device.write_system(register, level, registers[rt] if rt != _XZR else 0)
-        value = device.read_system(register, level)
-        if value is not None and rt != _XZR:
-            registers[rt] = value & MASK64
-        return value is not None
+            value = registers[rt] if rt != _XZR else 0
+            return device.write_system(register, level, hcr, value)
+        answer = device.read_system(register, level, hcr)
+        if isinstance(answer, Outcome):
+            return answer
+        if rt != _XZR:
+            registers[rt] = answer & MASK64
+        return Outcome.DONE
 
     def _allow_zva(self) -> None:
         """From now on; the instruction at PC is executed again."""

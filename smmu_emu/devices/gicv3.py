@@ -20,8 +20,9 @@ from smmu_emu.memory import PhysicalMemory
 from smmu_emu.port import MemoryPort
 
 Reports = Callable[[str], Report]
-"""Through what each part reports: "distributor", "redistributor", "cpu interface", "its" and
-"its translation"."""
+"""Through what each part reports: "distributor", "redistributor", "its", "its translation"."""
+MAINTENANCE_PPI = 25
+"""The GIC's own number."""
 
 
 class Gicv3:
@@ -40,9 +41,8 @@ class Gicv3:
         self.lpis = Lpis(self.ports["lpi-configuration"], self.ports["lpi-pending"], report)
         self.distributor = Distributor(self.interrupts, reports("distributor"))
         self.redistributor = Redistributor(self.interrupts, self.lpis, report)
-        self.cpu = CpuInterface(
-            self.interrupts, self.distributor, self.redistributor, reports("cpu interface"), name
-        )
+        self.cpu = CpuInterface(self.interrupts, self.distributor, self.redistributor, name)
+        self.cpu.virtual.maintenance.sink = self.ppi(MAINTENANCE_PPI)
         self.its = Its(
             [self.lpis],
             self.ports["its-commands"],

@@ -2,25 +2,21 @@
 """GICv3's CPU interface: system registers of the core, ICC_* and those of EL2 that go with them.
 
 Spec: Arm IHI 0069 4.8 (priorities), 12.2 (the registers); DDI 0487 D23.3 (their encodings). One
-Security state: Group 0 is signalled as FIQ, Group 1 as IRQ. 8 bits of priority. There is no virtual
-interface: of ICH_* there is only ICH_HCR_EL2, which keeps nothing but zero, and a guest of a
-hypervisor has no ICV_*.
+Security state: Group 0 is signalled as FIQ, Group 1 as IRQ. 8 bits of priority. What a hypervisor's
+guest sees in its place is `virtual`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 from smmu_emu.bits import Bits, Word
 from smmu_emu.devices.gicv3_distributor import LPI_BITS, Distributor
 from smmu_emu.devices.gicv3_interrupts import IDLE_PRIORITY, INTERRUPTS, SPURIOUS, Interrupts
 from smmu_emu.devices.gicv3_redistributor import Redistributor
-from smmu_emu.devices.reporter import Report, ignore
+from smmu_emu.devices.gicv3_virtual import Access, VirtualInterface
 from smmu_emu.interrupt import InterruptLine
-
-SystemRegister = tuple[int, int, int, int, int]
-"""op0, op1, CRn, CRm, op2."""
+from smmu_emu.system_registers import Outcome, SystemRegister
 
 
 class ICC_CTLR(Word, bits=32):  # noqa: N801 - the architecture's name
@@ -53,14 +49,6 @@ _SRE, _SRE_EL2 = 0x7, 0xF
 _ID_MASK = (1 << LPI_BITS) - 1
 
 
-class _Access(NamedTuple):
-    """What an MRS and an MSR do; None where the register has none. ``level`` is the lowest."""
-
-    read: Callable[[], int] | None
-    write: Callable[[int], None] | None
-    level: int = 1
-
-
 class CpuInterface:
     """``irq`` and ``fiq`` go to the core. Active priorities are two integers, one a group, with a
     bit for every two priorities: what ICC_AP0Rn and ICC_AP1Rn show."""
@@ -70,15 +58,15 @@ class CpuInterface:
         interrupts: Interrupts,
         distributor: Distributor,
         redistributor: Redistributor,
-        report: Report = ignore,
         name: str = "gic",
     ) -> None:
         self.interrupts = interrupts
         self.distributor = distributor
         self.redistributor = redistributor
-        self.report = report
         self.irq = InterruptLine(f"{name}.irq")
         self.fiq = InterruptLine(f"{name}.fiq")
+        self.virtual = VirtualInterface(name)
+        self.virtual.deactivate = self._deactivate_for_guest
         self._registers = self._connect()
         self._start()
 
@@ -91,25 +79,25 @@ class CpuInterface:
     def reset(self) -> None:
         """Power-on state."""
         self._start()
+        self.virtual.reset()
         self.update()
 
-    def _connect(self) -> dict[SystemRegister, _Access]:
-        found: dict[SystemRegister, _Access] = {
-            (3, 0, 4, 6, 0): _Access(lambda: self._mask, self._write_mask),
-            (3, 0, 12, 11, 1): _Access(None, self._deactivate),  # ICC_DIR
-            (3, 0, 12, 11, 3): _Access(lambda: min(self._running, 0xFF), None),  # ICC_RPR
-            (3, 0, 12, 11, 5): _Access(None, lambda value: self._generate(value, 1)),
-            (3, 0, 12, 11, 6): _Access(None, lambda value: None),  # the other Security state's
-            (3, 0, 12, 11, 7): _Access(None, lambda value: self._generate(value, 0)),
-            (3, 0, 12, 12, 4): _Access(lambda: self._control | _CTLR_CONSTANT, self._write_control),
-            (3, 0, 12, 12, 5): _Access(lambda: _SRE, lambda value: None),
-            (3, 4, 12, 9, 5): _Access(lambda: _SRE_EL2, lambda value: None, 2),
-            (3, 4, 12, 11, 0): _Access(lambda: 0, self._write_hypervisor_control, 2),
+    def _connect(self) -> dict[SystemRegister, Access]:
+        found: dict[SystemRegister, Access] = {
+            (3, 0, 4, 6, 0): Access(lambda: self._mask, self._write_mask),
+            (3, 0, 12, 11, 1): Access(None, self._deactivate),  # ICC_DIR
+            (3, 0, 12, 11, 3): Access(lambda: min(self._running, 0xFF), None),  # ICC_RPR
+            (3, 0, 12, 11, 5): Access(None, lambda value: self._generate(value, 1)),
+            (3, 0, 12, 11, 6): Access(None, lambda value: None),  # the other Security state's
+            (3, 0, 12, 11, 7): Access(None, lambda value: self._generate(value, 0)),
+            (3, 0, 12, 12, 4): Access(lambda: self._control | _CTLR_CONSTANT, self._write_control),
+            (3, 0, 12, 12, 5): Access(lambda: _SRE, lambda value: None),
+            (3, 4, 12, 9, 5): Access(lambda: _SRE_EL2, lambda value: None, 2),
         }
         for group, crm in enumerate((8, 12)):
-            found[3, 0, 12, crm, 0] = _Access(self._taker(group), None)  # ICC_IAR
-            found[3, 0, 12, crm, 1] = _Access(None, self._ender(group))  # ICC_EOIR
-            found[3, 0, 12, crm, 2] = _Access(self._shower(group), None)  # ICC_HPPIR
+            found[3, 0, 12, crm, 0] = Access(self._taker(group), None)  # ICC_IAR
+            found[3, 0, 12, crm, 1] = Access(None, self._ender(group))  # ICC_EOIR
+            found[3, 0, 12, crm, 2] = Access(self._shower(group), None)  # ICC_HPPIR
             found[3, 0, 12, crm, 3] = self._holder("_points", group, self._write_point)
             found[3, 0, 12, 12, 6 + group] = self._holder("_enabled", group, self._write_enable)
             for n in range(4):
@@ -119,24 +107,40 @@ class CpuInterface:
 
     # -- system registers
 
-    def read_system(self, register: SystemRegister, level: int) -> int | None:
-        """An MRS at ``level``; None if that is undefined."""
-        access = self._registers.get(register)
-        if access is None or access.read is None or level < access.level:
-            return None
-        return access.read()
+    def read_system(self, register: SystemRegister, level: int, hcr: int) -> int | Outcome:
+        """An MRS at ``level``, with this HCR_EL2."""
+        access = self._find(register, level, hcr)
+        if isinstance(access, Outcome):
+            return access
+        return Outcome.UNDEFINED if access.read is None else access.read()
 
-    def write_system(self, register: SystemRegister, level: int, value: int) -> bool:
-        """An MSR at ``level``; False if that is undefined."""
-        access = self._registers.get(register)
-        if access is None or access.write is None or level < access.level:
-            return False
+    def write_system(self, register: SystemRegister, level: int, hcr: int, value: int) -> Outcome:
+        """An MSR at ``level``, with this HCR_EL2."""
+        access = self._find(register, level, hcr)
+        if isinstance(access, Outcome):
+            return access
+        if access.write is None:
+            return Outcome.UNDEFINED
         access.write(value)
         self.update()
-        return True
+        self.virtual.update()
+        return Outcome.DONE
 
-    def _holder(self, store: str, group: int, write: Callable[[int, int], None]) -> _Access:
-        return _Access(lambda: getattr(self, store)[group], lambda value: write(group, value))
+    def _find(self, register: SystemRegister, level: int, hcr: int) -> Access | Outcome:
+        """What an access means at this level."""
+        if level == 1:
+            if self.virtual.traps(register, hcr):
+                return Outcome.TRAPPED
+            guests = self.virtual.guests(register, hcr)
+            if guests is not None:
+                return guests
+        access = self._registers.get(register) or self.virtual.registers.get(register)
+        if access is None:
+            return Outcome.ABSENT
+        return Outcome.UNDEFINED if level < access.level else access
+
+    def _holder(self, store: str, group: int, write: Callable[[int, int], None]) -> Access:
+        return Access(lambda: getattr(self, store)[group], lambda value: write(group, value))
 
     def _write_mask(self, value: int) -> None:
         self._mask = value & 0xFF
@@ -151,16 +155,12 @@ class CpuInterface:
     def _write_enable(self, group: int, value: int) -> None:
         self._enabled[group] = value & 1
 
-    def _active_word(self, group: int, n: int) -> _Access:
+    def _active_word(self, group: int, n: int) -> Access:
         def write(value: int) -> None:
             others = self._active[group] & ~(0xFFFF_FFFF << 32 * n)
             self._active[group] = others | (value & 0xFFFF_FFFF) << 32 * n
 
-        return _Access(lambda: self._active[group] >> 32 * n & 0xFFFF_FFFF, write)
-
-    def _write_hypervisor_control(self, value: int) -> None:
-        if value:
-            self.report(0, "the virtual CPU interface (ICH_HCR_EL2)")
+        return Access(lambda: self._active[group] >> 32 * n & 0xFFFF_FFFF, write)
 
     # -- priorities
 
@@ -247,6 +247,12 @@ class CpuInterface:
         number = value & _ID_MASK
         if number < INTERRUPTS and self._control & _EOI_MODE:
             self.interrupts.deactivate(number)
+
+    def _deactivate_for_guest(self, number: int) -> None:
+        """A guest ended a virtual interrupt that stands for this one."""
+        if number < INTERRUPTS:
+            self.interrupts.deactivate(number)
+            self.update()
 
     def _generate(self, value: int, group: int) -> None:
         """An SGI, which only affinity 0.0.0.0 would take, and only in this group."""

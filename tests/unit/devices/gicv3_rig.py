@@ -7,6 +7,7 @@ import struct
 
 from smmu_emu.devices.gicv3 import Gicv3
 from smmu_emu.memory import PhysicalMemory
+from smmu_emu.system_registers import Outcome
 
 RAM = 0x4000_0000
 CONFIGURATION, PENDING = RAM + 0x10_0000, RAM + 0x20_0000
@@ -63,10 +64,10 @@ class Rig:
 
     def c(self, register: tuple[int, int, int, int, int], value: int | None = None) -> int:
         if value is None:
-            got = self.gic.cpu.read_system(register, 1)
-            assert got is not None
+            got = self.gic.cpu.read_system(register, 1, 0)
+            assert isinstance(got, int)
             return got
-        assert self.gic.cpu.write_system(register, 1, value)
+        assert self.gic.cpu.write_system(register, 1, 0, value) is Outcome.DONE
         return 0
 
     def enable(self, number: int, priority: int = 0x80, *, edge: bool = False) -> None:

@@ -10,6 +10,7 @@ import random
 
 import pytest
 
+from smmu_emu.system_registers import Outcome
 from tests.unit.devices.gicv3_rig import (
     COLLECTIONS,
     CONFIGURATION,
@@ -57,12 +58,12 @@ def command(rng: random.Random, rig: Rig) -> None:
 
 def system_register(rng: random.Random, rig: Rig) -> None:
     register = (3, rng.choice((0, 4)), rng.choice((4, 12)), rng.randrange(16), rng.randrange(8))
-    level = rng.choice((1, 2))
+    level, hcr = rng.choice((1, 2)), rng.choice((0, 8, 16, 24))
     if rng.random() < 0.5:
-        value = rig.gic.cpu.read_system(register, level)
-        assert value is None or 0 <= value < 1 << 64
+        value = rig.gic.cpu.read_system(register, level, hcr)
+        assert isinstance(value, Outcome) or 0 <= value < 1 << 64
     else:
-        assert rig.gic.cpu.write_system(register, level, word(rng)) in (True, False)
+        assert isinstance(rig.gic.cpu.write_system(register, level, hcr, word(rng)), Outcome)
 
 
 def signal(rng: random.Random, rig: Rig) -> None:
