@@ -29,6 +29,7 @@
 #define PPI(n) (16 + (n))
 #define SPI(n) (32 + (n))
 #define IRQ_TIMER PPI(14) /* the physical timer of EL1 */
+#define IRQ_PCIE(slot) SPI(3 + (slot) % 4) /* pin A of a device on bus 0 */
 #define IRQ_SMMU_EVENTQ SPI(74)
 #define IRQ_SMMU_PRIQ SPI(75)
 #define IRQ_SMMU_CMD_SYNC SPI(76)

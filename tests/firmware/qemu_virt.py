@@ -2,7 +2,8 @@
 """QEMU's virt board as a second machine for the firmware images, where it is installed.
 
 ``qemu-system-aarch64`` must have the device ``iommu-testdev`` (QEMU 11.1). The environment variable
-``SMMU_EMU_QEMU`` names another command, with arguments if need be.
+``SMMU_EMU_QEMU`` names another command, with arguments if need be. Images for the device ``edu``
+run on older ones as well, as Debian 12 has (7.2).
 """
 
 from __future__ import annotations
@@ -30,22 +31,46 @@ BESIDE = {"dma_blob": (IMAGES / "dma_blob.tables", 0x4800_0000)}
 """Files that an image wants loaded beside it, and where."""
 
 
+EDU_MACHINE = [
+    *(part.replace("iommu-testdev", "edu,addr=1") for part in MACHINE),
+]
+
+
 @cache
 def find_qemu() -> tuple[list[str], str]:
     """The command that starts a fitting QEMU; or an empty one, and why there is none."""
     command = shlex.split(os.environ.get("SMMU_EMU_QEMU", "qemu-system-aarch64"))
     if shutil.which(command[0]) is None:
         return [], f"{command[0]} is not installed"
-    asked = subprocess.run(
-        [*command, "-device", "iommu-testdev,help"],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    if "iommu-testdev options" not in asked.stdout:
+    if "iommu-testdev options" not in _help(command, "iommu-testdev"):
         return [], f"{command[0]} has no iommu-testdev: QEMU 11.1 or later is needed"
     return command, ""
+
+
+def find_qemus_with_edu() -> list[list[str]]:
+    """Commands that start a QEMU with edu: the system's, and the one that SMMU_EMU_QEMU names."""
+    commands = {"qemu-system-aarch64", os.environ.get("SMMU_EMU_QEMU", "qemu-system-aarch64")}
+    return [
+        command
+        for command in map(shlex.split, sorted(commands))
+        if shutil.which(command[0]) is not None and "dma_mask" in _help(command, "edu")
+    ]
+
+
+@cache
+def _asked(command: tuple[str, ...]) -> str:
+    asked = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    return asked.stdout
+
+
+def _help(command: list[str], device: str) -> str:
+    return _asked((*command, "-device", f"{device},help"))
+
+
+def version(command: list[str]) -> tuple[int, ...]:
+    """Major and minor version."""
+    first = _asked((*command, "--version")).partition("version ")[2]
+    return tuple(int(part) for part in first.split(".")[:2])
 
 
 def run(name: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:

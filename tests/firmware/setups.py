@@ -47,6 +47,7 @@ ARMS = ("fvp", "mmu-600", "mmu-700")
 SETUPS = {
     "ats": Setup("full", (ENGINE,), ARMS),
     "core_stream": Setup(also=("full", *ARMS), core_stream=0x20),
+    "edu_dma": Setup(devices=("edu@00:01.0",), also=("full", *ARMS)),
     "el2": Setup(el=2),
     "el2_streams": Setup("full", (TESTDEV,), ARMS),
     "httu": Setup("full", (ENGINE,), ARMS),

@@ -22,6 +22,7 @@ TOUCHES_NOTHING_UNKNOWN = {
     "dma_blob",
     "dma_code",
     "dma_pages",
+    "edu_dma",
     "el2",
     "el2_streams",
     "evtq_overflow",
