@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from smmu_emu.inject.isolation import Isolation
     from smmu_emu.inject.report import InjectionReport
     from smmu_emu.machine import Machine
+    from smmu_emu.trace.tracer import Tracer
 
 INVALID = 122
 """Status of a run in which a planned fault never fired: it shows nothing."""
@@ -94,8 +95,10 @@ class Part:
 
 
 @contextmanager
-def injected(machine: Machine, plans: tuple[Path, ...], image: Path) -> Iterator[Injected]:
-    """Inject the plans in files while this lasts.
+def injected(
+    machine: Machine, plans: tuple[Path, ...], image: Path, tracer: Tracer | None = None
+) -> Iterator[Injected]:
+    """Inject the plans in files while this lasts; ``tracer`` is told of what fires.
 
     Raises: PlanError in one line.
     """
@@ -113,6 +116,8 @@ def injected(machine: Machine, plans: tuple[Path, ...], image: Path) -> Iterator
         isolation.mappings.allow(*plan.allow)
         isolation.install()
     with Injector(machine, plan, image) as injector:
+        if tracer is not None:
+            injector.trace_to(tracer)
         yield Injected(injector, isolation)
 
 

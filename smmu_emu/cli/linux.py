@@ -170,7 +170,7 @@ def boot(
         with (
             traced(machine, trace, kernel) as tracer,
             who_wrote(machine, where, recorder, tracer),
-            injected(machine, plans, kernel) as injection,
+            injected(machine, plans, kernel, tracer) as injection,
             checked(machine, check, kernel, tracer) as findings,
         ):
             if commands:

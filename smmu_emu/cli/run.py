@@ -193,7 +193,7 @@ def run_image(
             traced(machine, trace, image) as tracer,
             checked(machine, check, image, tracer) as findings,
             who_wrote(machine, where, recorder, findings.tracer or tracer),
-            injected(machine, plans, image) as injection,
+            injected(machine, plans, image, findings.tracer or tracer) as injection,
         ):
             if gdb is not None:
                 result = _run_debugged(machine, max_instructions, gdb, wait=gdb_wait)
