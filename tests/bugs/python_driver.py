@@ -20,7 +20,6 @@ from smmu_emu.driver.contexts import ContextTable
 from smmu_emu.driver.domain import Domain
 from smmu_emu.driver.queues import CommandProducer, QueueConsumer
 from smmu_emu.driver.space import AddressSpace
-from smmu_emu.driver.structures import Structures
 from smmu_emu.machine import Machine
 from smmu_emu.smmuv3 import PRESETS
 from smmu_emu.smmuv3.spec.cd import CD
@@ -72,6 +71,7 @@ class Life:
     def run(self) -> bool:
         """Live once through everything."""
         self.pages()
+        self.overrun()
         self.blocks()
         self.owners()
         self.substreams()
@@ -117,6 +117,17 @@ class Life:
         for count in (1, 2, 3, 5, 33, 64, 65, 8):
             self.transfer(domain, PLAIN, count)
         self.use(PLAIN, held, BUFFERS + 0x10_0000)
+        self.driver.detach(PLAIN)
+        domain.close()
+
+    def overrun(self) -> None:
+        """A device that goes on after the end of its buffer, and must be refused."""
+        domain = self.driver.domain(ias=39)
+        self.driver.attach(PLAIN, domain)
+        iova = self.iova(4 * PAGE)
+        domain.map(iova, BUFFERS, 3 * PAGE)
+        self.use(PLAIN, iova, BUFFERS)
+        self.machine.dma(PLAIN).write(iova + 3 * PAGE, b"too far")
         self.driver.detach(PLAIN)
         domain.close()
 
@@ -407,27 +418,12 @@ def _endpoints_first(sync: Callable[..., None]) -> Callable[..., None]:
     return wrong
 
 
-def _at_once(owner: type) -> Patch:
-    """Write a structure in one go, whatever of it is in use."""
-    if owner is STE:
+def _cd_at_once(_: Callable[..., None]) -> Callable[..., None]:
+    """Write a descriptor in one go, whatever of it is in use."""
 
-        def write_ste(self: Smmuv3Driver, stream_id: int, ste: STE) -> None:
-            self.structures.store(self.streams.entry(stream_id), ste.to_bytes())
-            self._forget_ste(stream_id)
-
-        return lambda: patch.object(Smmuv3Driver, "write_ste", write_ste)
-
-    def set_cd(self: ContextTable, substream_id: int, cd: CD) -> None:
+    def wrong(self: ContextTable, substream_id: int, cd: CD) -> None:
         self.structures.store(self._entry(substream_id), cd.to_bytes())
         self.changed(substream_id)
-
-    return lambda: patch.object(ContextTable, "__setitem__", set_cd)
-
-
-def _first_word_first(_: Callable[..., None]) -> Callable[..., None]:
-    def wrong(self: Structures, address: int, data: bytes) -> None:
-        for start in range(0, len(data), 8):
-            self.store(address + start, data[start : start + 8])
 
     return wrong
 
@@ -478,6 +474,13 @@ def _shared_asid(asid: Callable[..., Domain]) -> Callable[..., Domain]:
     def wrong(self: Smmuv3Driver, **named: Any) -> Domain:
         self.asids.clear()
         return asid(self, **named)
+
+    return wrong
+
+
+def _rounded_up(map_pages: Callable[..., None]) -> Callable[..., None]:
+    def wrong(self: AddressSpace, iova: int, paddr: int, size: int, *prot: int) -> None:
+        map_pages(self, iova, paddr, 1 << (size - 1).bit_length(), *prot)
 
     return wrong
 
@@ -553,12 +556,8 @@ BUGS = (
     SeededBug(
         "asid-shared", "gives all domains one ASID", _replace(Smmuv3Driver, "domain", _shared_asid)
     ),
-    SeededBug("ste-at-once", "writes STEs without steps", _at_once(STE)),
-    SeededBug("cd-at-once", "writes CDs without steps", _at_once(CD)),
     SeededBug(
-        "v-first",
-        "writes the doubleword with V first",
-        _replace(Structures, "store_words", _first_word_first),
+        "cd-at-once", "writes CDs without steps", _replace(ContextTable, "__setitem__", _cd_at_once)
     ),
     SeededBug(
         "ste-untold",
@@ -577,6 +576,11 @@ BUGS = (
         "events-kept",
         "never takes an event",
         lambda: patch.object(QueueConsumer, "drain", lambda self: []),
+    ),
+    SeededBug(
+        "size-rounded-up",
+        "maps a power of two of bytes",
+        _replace(AddressSpace, "map", _rounded_up),
     ),
     SeededBug(
         "stalls-kept",
