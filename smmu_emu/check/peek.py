@@ -14,6 +14,7 @@ from smmu_emu.memory import PAGE, PhysicalMemory
 from smmu_emu.smmuv3.device import Smmuv3
 from smmu_emu.smmuv3.spec.registers import CR0
 
+_BLOCK = 256
 _SMMUEN = CR0.mask("SMMUEN")
 
 
@@ -104,7 +105,11 @@ class TableWatch:
 
 
 def _differences(page: int, before: bytearray, now: bytes) -> Iterator[Change]:
-    olds, news = memoryview(before).cast("Q"), memoryview(now).cast("Q")
-    for index, (old, new) in enumerate(zip(olds, news, strict=True)):
-        if old != new:
-            yield Change(page + 8 * index, old, new)
+    for start in range(0, PAGE, _BLOCK):
+        old_block, new_block = before[start : start + _BLOCK], now[start : start + _BLOCK]
+        if old_block == new_block:
+            continue
+        olds, news = memoryview(old_block).cast("Q"), memoryview(new_block).cast("Q")
+        for index, (old, new) in enumerate(zip(olds, news, strict=True)):
+            if old != new:
+                yield Change(page + start + 8 * index, old, new)

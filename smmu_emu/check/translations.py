@@ -241,13 +241,17 @@ class Translations:
     def _check_unsynced(self, event: Sync) -> None:
         """Descriptors that were made before the CMD_SYNC that follows their break."""
         for held, invalidation in self.unsynced:
-            if held.pointer or self.reach.user(held) is None:
+            if held.pointer or not self._is_made_again(held) or self.reach.user(held) is None:
                 continue
             now = resolve(held.context, held.tag[0], held.base, self.peek.word)
             if now.fault is None and difference(self.held.then(held), now) in NEEDS_BREAK:
                 stale = held.stale
                 if stale is not None and stale.difference is Difference.UNMAPPED:
                     self.early(Early(held, invalidation, Why.ADDRESS_REUSED, event, True))
+
+    def _is_made_again(self, held: Held) -> bool:
+        """Whether the last of its descriptors is valid: a quick look before a walk."""
+        return bool((self.peek.word(next(reversed(held.words), 0)) or 0) & 1)
 
     def register(self, event: RegisterAccess) -> None:
         """Software looks whether CMD_SYNC completed."""

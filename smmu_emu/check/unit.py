@@ -93,7 +93,7 @@ class UnitCheck:
         atc, stalls = AtcUse(translations, report), Stalls(smmu, report)
         coherency, outside = Coherency(smmu, core_caches, report), OutsideMemory(report)
         self.handlers: dict[type[Event], list[Handler]] = {
-            ConfigFetch: [configs.fetched, coherency.fetched],
+            ConfigFetch: [configs.fetched, coherency.fetched, isolation.changed],
             Walk: [pointers.walked, tables.walked, outside.walked],
             Fill: [tables.fill, translations.fill],
             Evict: [translations.evicted],
@@ -101,7 +101,7 @@ class UnitCheck:
             Access: [configs.accessed, translations.accessed, atc.accessed, stalls.accessed],
             DmaData: [tables.dma, isolation.dma],
             Invalidation: [translations.invalidated, advice.invalidated],
-            ConfigInvalidation: [configs.invalidated],
+            ConfigInvalidation: [configs.invalidated, isolation.changed],
             AtcInvalidation: [atc.invalidated],
             Sync: [configs.synced, translations.synced, atc.synced],
             Command: [commands.command, advice.command],
@@ -111,6 +111,7 @@ class UnitCheck:
                 commands.register,
                 output.register,
                 errors.register,
+                isolation.register,
             ],
             Record: [output.record],
             Interrupt: [errors.interrupt],

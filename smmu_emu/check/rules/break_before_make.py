@@ -12,7 +12,7 @@ KIND = Kind(
     ERROR,
     "a live descriptor was replaced while the old one could still be cached",
     "DDI 0487 D8.17.1 (break-before-make): a change of output address, size or memory type goes "
-    "through an invalid descriptor, TLBI and its completion; IHI 0070 3.21.1",
+    "through an invalid descriptor, TLBI and its completion; IHI 0070 3.21.1.1, 3.21.1.3 (BBML)",
     "write an invalid descriptor, TLBI, CMD_SYNC, and only then the new one; with IDR3.BBML 2 a "
     "change of size alone may be done at once",
 )

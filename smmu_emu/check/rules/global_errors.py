@@ -17,8 +17,8 @@ WRONG = Kind(
     "gerror-acknowledge",
     ERROR,
     "software toggled a bit of GERRORN for an error that was not active",
-    "IHI 0070 6.3.20: an error is active while GERROR and GERRORN differ; toggling another bit "
-    "would make the next error look acknowledged",
+    "IHI 0070 6.3.20: software must not toggle bits of errors that are inactive; whether that "
+    "activates an error is unpredictable",
     "write GERRORN as it was, with only those bits toggled where GERROR differs",
 )
 OPEN = Kind(

@@ -8,14 +8,16 @@ the SMMU's own structures: its Stream table, CDs and queues.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from smmu_emu.check.configs import Configs
 from smmu_emu.check.findings import ERROR, Found, Kind, story_of
 from smmu_emu.inject.isolation import Breach
+from smmu_emu.memory import PAGE
 from smmu_emu.smmuv3.device import Smmuv3
+from smmu_emu.smmuv3.queue import Queue
 from smmu_emu.smmuv3.spec.registers import CR0
-from smmu_emu.trace.events import DmaData, Event
+from smmu_emu.trace.events import DmaData, Event, RegisterAccess
 
 KIND = Kind(
     "isolation-breach",
@@ -25,6 +27,7 @@ KIND = Kind(
     "look at the story of the address (smmu-emu history): a mapping too many, a stale translation, "
     "or a damaged structure",
 )
+_MOVES = frozenset({"CR0", "CMDQ_BASE", "EVENTQ_BASE", "PRIQ_BASE"})
 _QUEUES = (("CMDQ", "CMDQEN", 16), ("EVENTQ", "EVENTQEN", 32), ("PRIQ", "PRIQEN", 16))
 
 
@@ -38,11 +41,24 @@ class IsolationBreaches:
         self._configs = configs
         self._report = report
         self._last: Event | None = None
+        self._pages: set[int] | None = None
+
+    def changed(self, event: Event) -> None:
+        """Structures may lie elsewhere now."""
+        self._pages = None
+
+    def register(self, event: RegisterAccess) -> None:
+        """A queue may lie elsewhere now, or be on or off."""
+        if event.write and event.name in _MOVES:
+            self._pages = None
 
     def dma(self, event: DmaData) -> None:
         """Data moved."""
         self._last = event
-        if event.write and event.ok:
+        if self._pages is None:
+            self._pages = self._find_pages()
+        first, last = event.pa // PAGE, (event.pa + event.size - 1) // PAGE
+        if event.write and event.ok and not self._pages.isdisjoint(range(first, last + 1)):
             name = self._structure_at(event.pa, event.size)
             if name:
                 text = f"stream {event.stream_id:#x} wrote {event.size} bytes into {name}"
@@ -55,6 +71,26 @@ class IsolationBreaches:
         story = story_of(self._last)
         self._report(Found(KIND, self._smmu.name, text, story, breach.stream, breach.iova))
 
+    def _find_pages(self) -> set[int]:
+        """Numbers of the pages in which any structure lies."""
+        pages = {held.pa // PAGE for held in self._configs.held.values() if held.pa}
+        for _, base, size in self._queues():
+            pages.update(range(base // PAGE, (base + size - 1) // PAGE + 1))
+        return pages
+
+    def _queues(self) -> Iterator[tuple[str, int, int]]:
+        """Name, address and size of every queue that is enabled."""
+        smmu = self._smmu
+        queues: tuple[Queue, ...] = (
+            smmu.commands.queue,
+            smmu.event_queue,
+            smmu.page_requests.queue,
+        )
+        enabled = smmu.registers.values["CR0"]
+        for (name, enable, entry), queue in zip(_QUEUES, queues, strict=True):
+            if enabled & CR0.mask(enable):
+                yield name, queue.address(0), entry << queue.size_lg2
+
     def _structure_at(self, pa: int, size: int) -> str:
         """The SMMU's structure that some of a range belongs to; empty if none does."""
         for held in self._configs.held.values():
@@ -63,16 +99,7 @@ class IsolationBreaches:
                 guest = context is not None and context.stage2 is not None
                 if held.structure == "STE" or not guest:
                     return str(held)
-        values = self._smmu.registers.values
-        for name, enable, entry in _QUEUES:
-            if not values["CR0"] & CR0.mask(enable):
-                continue
-            queue = {
-                "CMDQ": self._smmu.commands.queue,
-                "EVENTQ": self._smmu.event_queue,
-                "PRIQ": self._smmu.page_requests.queue,
-            }[name]
-            base = queue.address(0)
-            if base < pa + size and pa < base + (entry << queue.size_lg2):
+        for name, base, length in self._queues():
+            if base < pa + size and pa < base + length:
                 return f"the queue at {name}_BASE"
         return ""

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Mistakes with the Event queue and the PRI queue: records lost, CONS where it must not be.
 
-Spec: IHI 0070 3.5.1, 7.2, 7.4 (overflow), 8.1, 6.3.31, 6.3.35.
+Spec: IHI 0070 3.5.1, 7.2, 7.4 (overflow), 8.1, 6.3.95 to 6.3.98.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ BEYOND = Kind(
     "event-queue-cons-beyond-prod",
     ERROR,
     "software moved the read index of a queue over records that were not there",
-    "IHI 0070 3.5.1, 6.3.31: CONS never passes PROD, and its wrap bit toggles with every passage "
+    "IHI 0070 3.5.1, 6.3.96: CONS never passes PROD, and its wrap bit toggles with every passage "
     "over the queue's end",
     "move CONS by the number of records that were read, with one bit more than the queue has",
 )
