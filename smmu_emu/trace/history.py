@@ -187,7 +187,7 @@ class _Teller:
         if command is None:
             return self._describer.by(event)
         writer = self._describer.by(command._replace(cause=command.writer))
-        return f"{writer.replace('by', 'written by', 1)}{self._describer.by(command)}"
+        return writer or self._describer.by(command)
 
     # -- what changes the address
 
@@ -199,6 +199,8 @@ class _Teller:
                 yield f"{structure} changed by {event.agent}: {where}"
             return
         self._memory[event.pa] = event.new
+        if event.old == event.new and not event.new & 1:
+            return  # as whoever clears a table does
         what = _change(event.old, event.new)
         yield f"{what} by {event.agent}: {event.pa:#x} {event.old:#x} -> {event.new:#x}"
         if event.old != event.new:

@@ -89,7 +89,8 @@ class Tracer:
         """Call ``listener`` with every event from now on that is of ``kinds`` and ``passes``.
 
         ``kinds`` are words of `KINDS`: what nobody wants is not produced, and functions that only
-        it needs are left alone. ``passes`` (see `smmu_emu.trace.filters`) is asked in order.
+        it needs are left alone; origins come whatever is wanted. ``passes`` (see
+        `smmu_emu.trace.filters`) is asked in order.
         """
         kinds = frozenset(kinds)
         first = not self._listeners
