@@ -18,6 +18,15 @@ enum { SYS_IOCTL = 29, SYS_OPENAT = 56, SYS_WRITE = 64, SYS_EXIT = 94, SYS_MMAP 
 #define KVM_CREATE_VM 0xae01
 #define KVM_GET_VCPU_MMAP_SIZE 0xae04
 #define KVM_CREATE_VCPU 0xae41
+#define KVM_IRQ_LINE 0x4008ae61
+#define KVM_SET_DEVICE_ATTR 0x4018aee1
+#define KVM_CREATE_DEVICE 0xc00caee0
+#define KVM_DEV_TYPE_ARM_VGIC_V3 7
+#define VGIC_ADDRESSES 0
+#define VGIC_DISTRIBUTOR 2
+#define VGIC_REDISTRIBUTORS 3
+#define VGIC_CONTROL 4
+#define VGIC_INIT 0
 #define KVM_SET_USER_MEMORY_REGION 0x4020ae46
 #define KVM_RUN 0xae80
 #define KVM_SET_ONE_REG 0x4010aeac
@@ -32,10 +41,16 @@ enum { SYS_IOCTL = 29, SYS_OPENAT = 56, SYS_WRITE = 64, SYS_EXIT = 94, SYS_MMAP 
 #define MEMORY_SIZE 0x10000ul
 #define MOST_EXITS 20
 #define ANSWER 0xcafe
+#define ASKS 0x9000020ul  /* a store here raises the line, */
+#define TAKEN 0x9000024ul /* one here lowers it */
+#define LINE (1u << 24 | 40) /* SPI 40 */
 
 struct memory_region { u32 slot, flags; u64 address, size, host; };
 struct vcpu_init { u32 target, features[7]; };
 struct one_register { u64 id, address; };
+struct new_device { u32 type, file, flags; };
+struct attribute { u32 flags, group; u64 number, address; };
+struct line { u32 interrupt, level; };
 
 /* The beginning of struct kvm_run. */
 struct run {
@@ -48,26 +63,60 @@ struct run {
     };
 };
 
-/* Stores, a loop of 2^20 rounds, a load, its level, and PSCI's SYSTEM_OFF. */
-static const u32 code[] = {
-    0xd2a12000, /* mov  x0, #0x9000000 */
-    0xd2824681, /* mov  x1, #0x1234 */
-    0xb9000001, /* str  w1, [x0] */
-    0xd2800002, /* mov  x2, #0 */
-    0xd2a00203, /* mov  x3, #0x100000 */
-    0x91000442, /* add  x2, x2, #1 */
-    0xeb03005f, /* cmp  x2, x3 */
-    0x54ffffc1, /* b.ne .-8 */
-    0xb9000402, /* str  w2, [x0, #4] */
-    0xb9400804, /* ldr  w4, [x0, #8] */
-    0xb9000c04, /* str  w4, [x0, #12] */
-    0xd5384245, /* mrs  x5, CurrentEL */
-    0xb9001005, /* str  w5, [x0, #16] */
-    0xd2800100, /* mov  x0, #8 */
-    0xf2b08000, /* movk x0, #0x8400, lsl #16 */
-    0xd4000002, /* hvc  #0 */
-    0x14000000, /* b    . */
-};
+/*
+ * The guest: stores, a loop of 2^20 rounds, a load, its level; then two interrupts, of a line that
+ * the host raises and of its virtual timer, whose numbers it stores; and PSCI's SYSTEM_OFF.
+ */
+extern const u8 guest[], guest_end[];
+__asm__(".balign 2048\n"
+        "guest: mov  x0, #0x9000000\n"
+        "       mov  w1, #0x1234\n"
+        "       str  w1, [x0]\n"
+        "       mov  w2, #0\n"
+        "1:     add  w2, w2, #1\n"
+        "       cmp  w2, #0x100, lsl #12\n"
+        "       b.ne 1b\n"
+        "       str  w2, [x0, #4]\n"
+        "       ldr  w4, [x0, #8]\n"
+        "       str  w4, [x0, #12]\n"
+        "       mrs  x5, CurrentEL\n"
+        "       str  w5, [x0, #16]\n"
+        "       adr  x6, guest + 0x800\n"
+        "       msr  vbar_el1, x6\n"
+        "       mov  x6, #0x8000000\n"        /* distributor: Group 1, SPI 40 */
+        "       mov  w7, #0x12\n"
+        "       str  w7, [x6]\n"
+        "       mov  w7, #0x100\n"
+        "       str  w7, [x6, #0x104]\n"
+        "       mov  x6, #0x80b0000\n"        /* redistributor: PPI 27 */
+        "       mov  w7, #0x8000000\n"
+        "       str  w7, [x6, #0x100]\n"
+        "       mov  w7, #0xff\n"
+        "       msr  s3_0_c4_c6_0, x7\n"      /* ICC_PMR_EL1 */
+        "       mov  w7, #1\n"
+        "       msr  s3_0_c12_c12_7, x7\n"    /* ICC_IGRPEN1_EL1 */
+        "       isb\n"
+        "       str  w7, [x0, #0x20]\n"       /* may I have an interrupt? */
+        "       msr  daifclr, #2\n"
+        "2:     wfi\n"
+        "       b    2b\n"
+        "       .org guest + 0xa80\n"         /* IRQ */
+        "       mrs  x8, s3_0_c12_c12_0\n"    /* ICC_IAR1_EL1 */
+        "       msr  cntv_ctl_el0, xzr\n"
+        "       str  w8, [x0, #0x24]\n"
+        "       msr  s3_0_c12_c12_1, x8\n"    /* ICC_EOIR1_EL1 */
+        "       cmp  w8, #27\n"
+        "       b.eq 3f\n"
+        "       mov  x9, #2000\n"
+        "       msr  cntv_tval_el0, x9\n"
+        "       mov  x9, #1\n"
+        "       msr  cntv_ctl_el0, x9\n"
+        "       isb\n"
+        "       eret\n"
+        "3:     mov  w0, #0x84000000\n"
+        "       add  w0, w0, #8\n"
+        "       hvc  #0\n"
+        "guest_end:\n");
 
 static long call(long number, long a, long b, long c, long d, long e, long f)
 {
@@ -128,8 +177,8 @@ static long make_machine(long kvm)
                                                MAP_SHARED_ANONYMOUS, -1, 0));
     struct memory_region region = {0, 0, MEMORY, MEMORY_SIZE, (u64)memory};
 
-    for (unsigned at = 0; at < sizeof code; at++)
-        memory[at] = ((const u8 *)code)[at];
+    for (long at = 0; at < guest_end - guest; at++)
+        memory[at] = guest[at];
     ioctl("a slot for it", vm, KVM_SET_USER_MEMORY_REGION, &region);
     return vm;
 }
@@ -146,6 +195,32 @@ static long make_core(long vm)
     ioctl("its reset", core, KVM_ARM_VCPU_INIT, &init);
     ioctl("its PC", core, KVM_SET_ONE_REG, &set);
     return core;
+}
+
+static void set(long device, u32 group, u64 number, u64 *value)
+{
+    struct attribute attribute = {0, group, number, (u64)value};
+
+    ioctl("the GIC", device, KVM_SET_DEVICE_ATTR, &attribute);
+}
+
+static void make_gic(long vm)
+{
+    struct new_device new = {KVM_DEV_TYPE_ARM_VGIC_V3, 0, 0};
+    u64 distributor = 0x8000000, redistributors = 0x80a0000;
+
+    ioctl("a GIC", vm, KVM_CREATE_DEVICE, &new);
+    set(new.file, VGIC_ADDRESSES, VGIC_DISTRIBUTOR, &distributor);
+    set(new.file, VGIC_ADDRESSES, VGIC_REDISTRIBUTORS, &redistributors);
+    set(new.file, VGIC_CONTROL, VGIC_INIT, 0);
+}
+
+static void drive_line(long vm, const struct run *run)
+{
+    struct line line = {LINE, run->mmio.address == ASKS};
+
+    if (run->mmio.address == ASKS || run->mmio.address == TAKEN)
+        ioctl("the line", vm, KVM_IRQ_LINE, &line);
 }
 
 static void tell(struct run *run)
@@ -167,11 +242,12 @@ void main_of_all(void)
 {
     long kvm = sure("/dev/kvm", call(SYS_OPENAT, AT_CURRENT_FOLDER, (long)"/dev/kvm", READ_WRITE,
                                      0, 0, 0));
-    long core = make_core(make_machine(kvm));
+    long vm = make_machine(kvm), core = make_core(vm);
     long size = ioctl("the size", kvm, KVM_GET_VCPU_MMAP_SIZE, 0);
     struct run *run = (struct run *)sure(
         "its page", call(SYS_MMAP, 0, size, PROT_READ_WRITE, MAP_SHARED, core, 0));
 
+    make_gic(vm);
     for (unsigned exits = 0; exits < MOST_EXITS; exits++) {
         ioctl("a run", core, KVM_RUN, 0);
         if (run->exit_reason == KVM_EXIT_SYSTEM_EVENT) {
@@ -183,6 +259,7 @@ void main_of_all(void)
         if (run->exit_reason != KVM_EXIT_MMIO)
             break;
         tell(run);
+        drive_line(vm, run);
     }
     print("exit ");
     print_number(run->exit_reason);

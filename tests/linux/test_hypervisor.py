@@ -97,7 +97,8 @@ def event_queue_interrupt_is_an_lpi_of_the_smmu(guest: Guest) -> None:
 
 
 def kvm_runs_a_guest(guest: Guest) -> None:
-    """MMIO exits with their data, memory behind stage 2, its level, and its power-off."""
+    """MMIO exits with their data, memory behind stage 2, its level, interrupts of a GICv3 of its
+    own, and its power-off."""
     guest.sh(f"dd if={guest.platform} of=/tmp/kvm bs=4k count={BLOCKS} 2>/dev/null")
     assert guest.sh("chmod +x /tmp/kvm; /tmp/kvm").splitlines() == [
         "store 0x0000000009000000 0x0000000000001234",
@@ -105,6 +106,9 @@ def kvm_runs_a_guest(guest: Guest) -> None:
         "load 0x0000000009000008 0x000000000000cafe",
         "store 0x000000000900000c 0x000000000000cafe",
         "store 0x0000000009000010 0x0000000000000004",
+        "store 0x0000000009000020 0x0000000000000001",
+        "store 0x0000000009000024 0x0000000000000028",  # SPI 40
+        "store 0x0000000009000024 0x000000000000001b",  # its virtual timer
         "system event 0x0000000000000001",
     ]
 
