@@ -11,10 +11,13 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from smmu_emu.inject.plan import Allow
 from smmu_emu.interpose import Interposition, Layer, interpose
+
+if TYPE_CHECKING:
+    from smmu_emu.trace.tracer import Tracer
 
 _READ, _WRITE = 1, 2
 """Of Linux's prot; IOMMU_READ and IOMMU_WRITE."""
@@ -83,10 +86,45 @@ class Mappings:
         self.allowed: list[Allow] = []
         self.declared = False
         self._driver: _DriverWatch | None = None
+        self._tracer: Tracer | None = None
+        self._unit = ""
+
+    def trace_to(self, tracer: Tracer, unit: str) -> None:
+        """Tell a tracer of every declaration, as events of kind "mapping" of ``unit``."""
+        self._tracer, self._unit = tracer, unit
+
+    def _tell(self, mapped: bool, piece: Piece, **whose: int | None) -> None:
+        tracer = self._tracer
+        if tracer is None:
+            return
+        from smmu_emu.trace.events import Mapping
+
+        names = {"stream_id": None, "substream_id": None, "vmid": None, "asid": None} | whose
+        iova, size, pa, prot = piece
+        tracer.add(
+            Mapping(
+                seq=0,
+                time=0,
+                unit=self._unit,
+                cause=tracer.causes.find(),
+                **names,
+                iova=iova,
+                pa=None if pa < 0 else pa,
+                size=size,
+                read=bool(prot & _READ),
+                write=bool(prot & _WRITE),
+                mapped=mapped,
+            )
+        )
 
     def allow(self, *allowances: Allow) -> None:
         """Declare by hand; holds until `forget`."""
         self.allowed += allowances
+        for one in allowances:
+            start, end = one.iova
+            prot = _READ * one.read | _WRITE * one.write
+            piece = Piece(start, end - start, -1 if one.pa is None else one.pa, prot)
+            self._tell(True, piece, stream_id=one.stream, substream_id=one.substream)
         self.declared = self.declared or bool(allowances)
 
     def forget(self) -> None:
@@ -98,7 +136,7 @@ class Mappings:
         """Take the reference driver's word: what it maps from now on, and its streams."""
         if self._driver is not None:
             self._driver.remove()
-        self._driver = _DriverWatch(driver)
+        self._driver = _DriverWatch(driver, self._tell)
         self.declared = True
 
     def remove(self) -> None:
@@ -149,8 +187,9 @@ def _covers(
 class _DriverWatch:
     """Listens to one reference driver."""
 
-    def __init__(self, driver: Any) -> None:
+    def __init__(self, driver: Any, tell: Callable[..., None]) -> None:
         self.driver = driver
+        self._tell = tell
         self._spaces: dict[int, tuple[Any, Space]] = {}
         self._bypassing: set[int] = set()
         self._places: list[Interposition] = []
@@ -195,6 +234,7 @@ class _DriverWatch:
             return
         known = Space()
         self._spaces[id(space)] = space, known
+        tags = {"vmid": getattr(space, "vmid", None), "asid": getattr(space, "asid", None)}
 
         def maps(function: Callable[..., None]) -> Callable[..., None]:
             def map_pages(iova: int, paddr: int, size: int, *prot: Any, **more: Any) -> None:
@@ -205,6 +245,7 @@ class _DriverWatch:
                 except BaseException:
                     known.remove(iova, size)
                     raise
+                self._tell(True, Piece(iova, size, paddr, int(rights)), **tags)
 
             return map_pages
 
@@ -214,6 +255,7 @@ class _DriverWatch:
                     function(iova, size)
                 finally:
                     known.remove(iova, size)
+                    self._tell(False, Piece(iova, size, -1, 0), **tags)
 
             return unmap
 

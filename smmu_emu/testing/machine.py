@@ -90,6 +90,7 @@ class MachineUnderTest(Machine):
                 self.tail.append(event)
 
         self._tracer = Tracer(self, keep)
+        self.isolation.mappings.trace_to(self._tracer, self.smmu.name)
         self.watch()
 
     _tracer: Tracer | None

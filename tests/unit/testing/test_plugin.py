@@ -228,3 +228,26 @@ def test_it():
 """
     )
     pytester.runpytest_subprocess().assert_outcomes(passed=1)
+
+
+def test_trace_tells_what_the_driver_declares(pytester: pytest.Pytester) -> None:
+    result = _run(
+        pytester,
+        """
+def test_it(machine, driver):
+    domain = mapped(driver)
+    machine.dma(8).write(0x1000, b"x")
+    domain.invalidate = False
+    domain.unmap(0x1000, 0x1000)
+    machine.allow(9, 0x4000, 0x1000, access="r")
+    assert [one.name for one in machine.findings] == ["stale-tlb-hit"]
+""",
+    )
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "*mapping *mapped* ASID 1 0x1000+0x2000 -> 0x50000000 rw*",
+            "*mapping *unmapped* ASID 1 0x1000+0x1000*",
+            "*mapping *mapped stream 0x9 0x4000+0x1000 r*",
+        ]
+    )
