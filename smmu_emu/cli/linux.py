@@ -6,7 +6,7 @@ from __future__ import annotations
 import sys
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -99,6 +99,8 @@ class DiskParameter(click.ParamType["tuple[Path, str, str]"]):
 @click.option("--max-instructions", type=NUMBER, help="End the run after so many; status 124.")
 @click.option("--json", "json_path", type=FILE, help="Write the report there.")
 @click.option("--report/--no-report", default=True, help="Print the report at the end.")
+@click.option("--gdb", metavar="PORT|PATH", help="Let GDB attach at a TCP port or a Unix socket.")
+@click.option("--gdb-wait", is_flag=True, help="Execute nothing before GDB has attached.")
 @inject_options
 @policy_option
 @trace_options
@@ -106,6 +108,8 @@ class DiskParameter(click.ParamType["tuple[Path, str, str]"]):
 @check_options
 def command(**options: Any) -> None:
     """Boot a Linux kernel on the emulated board."""
+    if options["gdb_wait"] and options["gdb"] is None:
+        raise click.UsageError("--gdb-wait needs --gdb PORT or --gdb PATH")
     if options["provenance"] and not options["commands"]:
         raise click.UsageError("--provenance runs twice: let --command type, not you")
     sys.exit(boot(trace=take_trace_options(options), check=take_check_options(options), **options))
@@ -129,6 +133,8 @@ def boot(
     max_instructions: int | None,
     json_path: Path | None,
     report: bool,
+    gdb: str | None = None,
+    gdb_wait: bool = False,
     plans: tuple[Path, ...] = (),
     trace: TraceOptions = NO_TRACE,
     provenance: bool = False,
@@ -173,10 +179,12 @@ def boot(
             injected(machine, plans, kernel, tracer) as injection,
             checked(machine, check, kernel, tracer) as findings,
         ):
+            door = None if gdb is None else Door(gdb, gdb_wait)
             if commands:
-                result = run_script(machine, Script(machine, commands, prompt), max_instructions)
+                script = Script(machine, commands, prompt)
+                result = run_script(machine, script, max_instructions, door)
             else:
-                result = run_typed(machine, Keyboard(machine), max_instructions)
+                result = run_typed(machine, Keyboard(machine), max_instructions, door)
         summary = recorder.summary(result, kernel)
         domains = DomainReport(machine, recorder.contexts.latest, summary.commands)
     parts: dict[str, ReportPart] = {"domains": domains, **injection.parts, **findings.parts}
@@ -190,17 +198,46 @@ def _open(disks: tuple[tuple[Path, str, str], ...]) -> list[Disk]:
     return [Disk(path, DiskMode(mode), bus) for path, mode, bus in disks]
 
 
-def run_script(machine: Machine, script: Script, max_instructions: int | None) -> RunResult:
+class Door(NamedTuple):
+    """Where GDB may attach, and whether the run waits for it."""
+
+    address: str
+    wait: bool
+
+
+def run_script(
+    machine: Machine, script: Script, max_instructions: int | None, door: Door | None = None
+) -> RunResult:
     """Run a machine whose console a script hears."""
-    from smmu_emu.cli.run import print_bytes, run_machine, stopped_by_ctrl_c
+    from smmu_emu.cli.run import print_bytes, run_debugged, run_machine, stopped_by_ctrl_c
 
     def console(data: bytes) -> None:
         print_bytes(data)
         script.hear(data)
 
     machine.console = console
+    if door is not None:
+        return run_debugged(machine, max_instructions, door.address, wait=door.wait)
     with stopped_by_ctrl_c(machine.core):
         return run_machine(machine, max_instructions)
+
+
+def run_typed(
+    machine: Machine, keyboard: Keyboard, max_instructions: int | None, door: Door | None = None
+) -> RunResult:
+    """Run a machine while somebody types."""
+    from smmu_emu.cli.run import collect_garbage, print_bytes, run_debugged, stopped_by_ctrl_c
+
+    machine.console = print_bytes
+    core = machine.core
+    if door is not None:
+        with keyboard.attached():
+            return run_debugged(
+                machine, max_instructions, door.address, wait=door.wait, keyboard=keyboard
+            )
+    collect_garbage()
+    with stopped_by_ctrl_c(core), keyboard.attached():
+        return keyboard.run(max_instructions)
 
 
 def scout_script(
@@ -211,14 +248,3 @@ def scout_script(
 
     machine.console = Script(machine, commands, prompt).hear
     machine.run(max_instructions)
-
-
-def run_typed(machine: Machine, keyboard: Keyboard, max_instructions: int | None) -> RunResult:
-    """Run a machine while somebody types."""
-    from smmu_emu.cli.run import collect_garbage, print_bytes, stopped_by_ctrl_c
-
-    machine.console = print_bytes
-    core = machine.core
-    collect_garbage()
-    with stopped_by_ctrl_c(core), keyboard.attached():
-        return keyboard.run(max_instructions)

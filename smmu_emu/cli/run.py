@@ -39,6 +39,7 @@ from smmu_emu.cli.trace_options import (
 )
 
 if TYPE_CHECKING:
+    from smmu_emu.cli.terminal import Keyboard
     from smmu_emu.machine import Machine, RunResult
     from smmu_emu.trace.summary import Summary
 
@@ -196,7 +197,7 @@ def run_image(
             injected(machine, plans, image, findings.tracer or tracer) as injection,
         ):
             if gdb is not None:
-                result = _run_debugged(machine, max_instructions, gdb, wait=gdb_wait)
+                result = run_debugged(machine, max_instructions, gdb, wait=gdb_wait)
             elif bios is not None:
                 result = run_bios(machine, commands, prompt, wake, max_instructions)
             else:
@@ -273,10 +274,15 @@ def run_machine(machine: Machine, max_instructions: int | None) -> RunResult:
     return machine.run(max_instructions)
 
 
-def _run_debugged(
-    machine: Machine, max_instructions: int | None, address: str, *, wait: bool
+def run_debugged(
+    machine: Machine,
+    max_instructions: int | None,
+    address: str,
+    *,
+    wait: bool,
+    keyboard: Keyboard | None = None,
 ) -> RunResult:
-    """Run with a door open for GDB at ``address``."""
+    """Run with a door open for GDB at ``address``, and perhaps somebody who types."""
     from smmu_emu.debug.listener import Listener
     from smmu_emu.debug.server import DebugServer
 
@@ -286,6 +292,8 @@ def _run_debugged(
     listener = Listener(address)
     waits = ", the run waits for it" if wait else ""
     server = DebugServer(machine, listener, say)
+    if keyboard is not None:
+        server.between, keyboard.end = keyboard.look, server.request_exit
     collect_garbage()
     with stopped_by_ctrl_c(server):
         say(f"target remote {listener.where}{waits}")

@@ -15,7 +15,7 @@ import termios
 import time
 import tty
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -41,6 +41,7 @@ class Keyboard:
         self._input = sys.stdin.fileno()
         self._open = True
         self._escaped = False
+        self.end: Callable[[str], None] = lambda reason: machine.core.request_exit(reason)
         self.at_terminal = sys.stdin.isatty() and sys.stdout.isatty()
 
     @contextmanager
@@ -98,6 +99,10 @@ class Keyboard:
             return passed if self._open else None
         return deadline if wait < _NAP and passed + 1_000_000 > deadline else min(passed, deadline)
 
+    def look(self) -> None:
+        """Type what there is now."""
+        self._look(0)
+
     def _look(self, timeout: float) -> None:
         """Type what there is, waiting for it up to ``timeout`` seconds."""
         if not self._open or not select.select([self._input], [], [], timeout)[0]:
@@ -113,7 +118,7 @@ class Keyboard:
             if self._escaped:
                 self._escaped = False
                 if key in b"xX":
-                    self.machine.core.request_exit("ended at the terminal")
+                    self.end("ended at the terminal")
                 elif key == _ESCAPE:
                     typed.append(key)
             elif key == _ESCAPE:

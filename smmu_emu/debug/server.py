@@ -34,7 +34,10 @@ _STUCK = frozenset((ExitKind.DEADLOCK, ExitKind.LOCKUP))
 
 
 class DebugServer:
-    """Serves debuggers of ``machine`` through ``listener``; ``tell`` hears who comes and goes."""
+    """Serves debuggers of ``machine`` through ``listener``; ``tell`` hears who comes and goes.
+
+    ``between`` is called between slices, and now and then while nothing runs.
+    """
 
     def __init__(self, machine: Machine, listener: Listener, tell: Callable[[str], None]) -> None:
         self._machine = machine
@@ -45,6 +48,7 @@ class DebugServer:
         self._target = Target(machine)
         self._connection: Connection | None = None
         self._session: Session | None = None
+        self.between: Callable[[], None] = lambda: None
         self._asked_to_end: tuple[str, int] | None = None
         self._stuck: tuple[ExitKind, int] | None = None
 
@@ -61,6 +65,7 @@ class DebugServer:
         self._machine.run(0)  # reset, so that there are registers to look at
         try:
             while wait and self._session is None and self._asked_to_end is None:
+                self.between()
                 self._look_at_door(_NAP)
             return self._serve(max_instructions)
         finally:
@@ -78,6 +83,7 @@ class DebugServer:
     def _serve(self, left: int | None) -> RunResult:
         budget = left
         while True:
+            self.between()
             if self._asked_to_end is not None:
                 return self._over(self._result(*self._asked_to_end))
             result = self._talk()

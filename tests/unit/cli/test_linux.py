@@ -13,6 +13,7 @@ import os
 import pty
 import select
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable
@@ -296,6 +297,48 @@ def test_terminal_gives_every_key_to_the_guest_and_ctrl_a_x_ends(
     assert b"end            ended at the terminal (status 0)\r\n" in said  # itself again
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     assert json.loads(report.read_text())["exit"]["reason"] == "ended at the terminal"
+
+
+def talk(path: Path, packet: bytes) -> bytes:
+    """One packet to a debugger's door, and the answer."""
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(path))
+        client.sendall(b"$%s#%02x" % (packet, sum(packet) & 0xFF))
+        said = b""
+        while b"$" not in said or b"#" not in said.partition(b"$")[2]:
+            said += client.recv(4096)
+        return said.partition(b"$")[2].partition(b"#")[0]
+
+
+def test_debugger_attaches_while_somebody_types(kernel: Path, tmp_path: Path) -> None:
+    """The guest waits for GDB; once it has gone, what is typed reaches the guest."""
+    door = tmp_path / "gdb.sock"
+    running = start("--kernel", kernel, "--gdb", door, "--gdb-wait", stdin=subprocess.PIPE)
+    assert running.stderr is not None
+    assert b"the run waits for it" in read_until(running.stderr.fileno(), b"\n")
+    assert talk(door, b"p20") == (0x4020_0000).to_bytes(8, "little").hex().encode()
+    out, err = running.communicate(b"hi\nq", timeout=60)
+    assert running.returncode == 0
+    assert out.startswith(b"# hi\n# q")
+    assert b"a debugger attached" in err
+
+
+def test_debugger_attaches_to_a_script(kernel: Path, tmp_path: Path) -> None:
+    door = tmp_path / "gdb.sock"
+    options = ("--gdb", door, "--gdb-wait", "--command", "hi", "--command", "q")
+    running = start("--kernel", kernel, *options, stdin=subprocess.DEVNULL)
+    assert running.stderr is not None
+    read_until(running.stderr.fileno(), b"\n")
+    assert talk(door, b"p20") == (0x4020_0000).to_bytes(8, "little").hex().encode()
+    out, _ = running.communicate(timeout=60)
+    assert running.returncode == 0
+    assert out.startswith(b"# hi\n# q")
+
+
+def test_waiting_for_a_debugger_needs_a_door(cli: Cli, kernel: Path) -> None:
+    ended = cli("linux", "--kernel", kernel, "--gdb-wait")
+    assert ended.status == 2
+    assert "--gdb-wait needs --gdb" in ended.err
 
 
 def test_idle_guest_at_a_terminal_costs_no_time(kernel: Path) -> None:
