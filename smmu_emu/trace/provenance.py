@@ -11,10 +11,11 @@ Two ways, one interface:
   one needs to hear of those pages alone, and knows who wrote them before they were first walked.
 
 Stores of the core are heard of by `smmu_emu.cpu.writewatch` (what that costs is said there). What
-DMA masters, the SMMU itself and Python write is seen at the ports and at `PhysicalMemory`; bytes
-that somebody puts into ``ram.view`` or a numpy array are not. A DMA's writer is the instruction
-that started it, also if that was long ago; Python's is the line outside of this package that
-called. What was loaded before (`Machine.load`) has no writer: `Provenance.loaded` names the file.
+DMA masters, the SMMU itself and Python write is seen at the ports and at `PhysicalMemory`, and at
+the memory that tables in Python are made in (`Provenance.watch`); bytes that somebody puts into
+``ram.view`` are not. A DMA's writer is the instruction that started it, also if that was long ago;
+Python's is the line outside of this package that called. What was loaded before (`Machine.load`)
+has no writer: `Provenance.loaded` names the file.
 
 When the machine goes back to a snapshot, what was written since is forgotten.
 """
@@ -29,11 +30,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 from smmu_emu.clock import Appointment
+from smmu_emu.errors import ConfigurationError
 from smmu_emu.interpose import Function, Interposition, Layer, interpose
 from smmu_emu.memory import PAGE
 from smmu_emu.trace.events import TableWrite
 from smmu_emu.trace.offences import Offence, Write
 from smmu_emu.trace.structures import WORD, Structures
+from smmu_emu.trace.table_views import Memory, address_of, watch
 
 if TYPE_CHECKING:
     from smmu_emu.board.loader import Piece
@@ -102,6 +105,7 @@ class Provenance:
         self._inside = False
         self._frames = None if where is None else frozenset(word // PAGE for word in where)
         self._places: list[Interposition] = []
+        self._ends: list[Callable[[], None]] = []
         self._watch_others()
         machine.core.watch_stores(self._stored, where)
         if tracer is not None:
@@ -114,6 +118,9 @@ class Provenance:
         for place in self._places:
             place.remove()
         self._places.clear()
+        for end in self._ends:
+            end()
+        self._ends.clear()
         self.structures.close()
 
     def __enter__(self) -> Provenance:
@@ -121,6 +128,18 @@ class Provenance:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def watch(self, memory: Memory) -> None:
+        """Hear of what Python writes through a `pgtable.TableMemory` over this machine's RAM.
+
+        Before tables are made in it: see `smmu_emu.trace.table_views`.
+
+        Raises: ConfigurationError if it is not over this machine's RAM.
+        """
+        at = address_of(memory) - self._ram.host_address
+        if not 0 <= at < self._ram.size:
+            raise ConfigurationError("this memory for tables is not in the machine's RAM")
+        self._ends.append(watch(memory, self._ram.base + at, self._written))
 
     # -- answers
 
@@ -175,7 +194,7 @@ class Provenance:
             return
         data = value.to_bytes(size, "little")
         cause = _Cause(pc, instructions, "")
-        self._note_bytes(pa, data, self._words_before(pa, data), time, cause, "core")
+        self._note_bytes(pa, data, self._words_before(pa, size), time, cause, "core")
 
     def _note_bytes(
         self,
@@ -255,8 +274,8 @@ class Provenance:
 
         def wrap(write: Function) -> Function:
             def observed(pa: int, what: int | bytes | memoryview) -> Any:
-                data = what.to_bytes(WORD, "little") if isinstance(what, int) else bytes(what)
-                return self._observe(port, [(pa, data)], partial(write, pa, what))
+                size = WORD if isinstance(what, int) else len(what)
+                return self._observe(port, [(pa, size)], partial(write, pa, what))
 
             return observed
 
@@ -264,48 +283,55 @@ class Provenance:
 
     def _scatters(self, scatter: Function) -> Function:
         def observed(stretches: Any, data: memoryview) -> Any:
-            pieces, done = [], 0
-            for pa, length in stretches.tolist():
-                pieces.append((pa, bytes(data[done : done + length])))
-                done += length
-            return self._observe("dma", pieces, partial(scatter, stretches, data))
+            return self._observe("dma", stretches.tolist(), partial(scatter, stretches, data))
 
         return observed
 
-    def _observe(self, port: str, pieces: list[tuple[int, bytes]], write: Callable[[], Any]) -> Any:
-        """Remember what a write does, unless it is part of one that is being observed."""
+    def _observe(self, port: str, pieces: list[Any], write: Callable[[], Any]) -> Any:
+        """Remember what a write does to pieces of memory (address and size), unless it is part of
+        one that is being observed."""
         if self._inside:
             return write()
         touched = [piece for piece in pieces if self._concerns(*piece)]
         self._inside = True
         try:
-            before = [self._words_before(pa, data) for pa, data in touched]
+            before = [self._words_before(pa, size) for pa, size in touched]
             done = write()
         finally:
             self._inside = False
         if done is not False and touched:
-            cause = self._cause()
+            cause, now = self._cause(), self.machine.clock.now
             agent = port or ("host" if cause.pc is not None else "python")
-            for (pa, data), words in zip(touched, before, strict=True):
-                self._note_bytes(pa, data, words, self.machine.clock.now, cause, agent)
+            for (pa, size), words in zip(touched, before, strict=True):
+                if words:
+                    data = self._bytes(pa, size)
+                    self._note_bytes(pa, data, words, now, cause, agent)
         return done
 
-    def _concerns(self, pa: int, data: bytes) -> bool:
+    def _written(self, pa: int, size: int, write: Callable[[], Any]) -> Any:
+        """Somebody writes through a view of RAM."""
+        return self._observe("", [(pa, size)], write)
+
+    def _concerns(self, pa: int, size: int) -> bool:
         frames = self._frames
         if frames is None:
-            return True
-        return not frames.isdisjoint(range(pa // PAGE, (pa + len(data) - 1) // PAGE + 1))
+            return size > 0
+        return not frames.isdisjoint(range(pa // PAGE, (pa + size - 1) // PAGE + 1))
 
-    def _words_before(self, pa: int, data: bytes) -> dict[int, bytes]:
+    def _words_before(self, pa: int, size: int) -> dict[int, bytes]:
         """The words of RAM around some bytes that matter, as they are."""
-        ram = self.machine.memory.find_ram(pa, len(data))
-        if ram is None:
+        if self.machine.memory.find_ram(pa, size) is None:
             return {}
         return {
-            word: ram.buffer[word - ram.base : word - ram.base + WORD]
-            for word in range(pa & -WORD, pa + len(data), WORD)
+            word: self._bytes(word, WORD)
+            for word in range(pa & -WORD, pa + size, WORD)
             if self._where is None or word in self._where
         }
+
+    def _bytes(self, pa: int, size: int) -> bytes:
+        ram = self.machine.memory.find_ram(pa, size)
+        assert ram is not None
+        return ram.buffer[pa - ram.base : pa - ram.base + size]
 
     # -- who acts
 

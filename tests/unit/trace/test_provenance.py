@@ -8,8 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from pgtable import Arena
+from smmu_emu.driver import Smmuv3Driver
+from smmu_emu.errors import ConfigurationError
 from smmu_emu.machine import Machine
 from smmu_emu.smmuv3 import PRESETS
 from smmu_emu.smmuv3.spec.event import EventCode
@@ -187,6 +191,104 @@ def test_what_was_loaded_is_known_by_its_file(machine: Machine) -> None:
             assert piece is not None
             assert piece.name.endswith("dma_blob.tables")
         assert provenance.loaded(0x5000_0000) is None
+
+
+class WithDriver:
+    """A machine whose driver is in Python, and who wrote its tables."""
+
+    def __init__(self) -> None:
+        self.machine = Machine.virt(smmu_ids=PRESETS["full"])
+        self.memory = Arena(TABLE, 4 << 20, self.machine.ram.view[TABLE - 0x4000_0000 :])
+        self.provenance = Provenance(self.machine)
+        self.provenance.watch(self.memory)
+        self.driver = Smmuv3Driver(self.machine.smmu, self.memory)
+        self.offences: list[Offence | None] = []
+        self.machine.smmu.tap.listen(
+            lambda event: self.offences.append(self.provenance.offence(event.fault))
+        )
+
+    def source(self, offence: Offence | None) -> str:
+        assert offence is not None
+        assert offence.write is not None
+        assert offence.write.agent == "python"
+        return offence.write.source
+
+
+@pytest.fixture
+def driven() -> Iterator[WithDriver]:
+    made = WithDriver()
+    with made.machine:
+        yield made
+
+
+@pytest.mark.parametrize("granule_lg2", [12, 14, 16])
+def test_tables_of_a_driver_in_python_name_its_caller(driven: WithDriver, granule_lg2: int) -> None:
+    page = 1 << granule_lg2
+    domain = driven.driver.domain(granule_lg2=granule_lg2)
+    domain.map(0x100_0000, 0x5000_0000, 40 * page)  # so many are written as an array
+    mapped = _line() - 1
+    driven.driver.attach(0x8, domain)
+    attached = _line() - 1
+    port = driven.machine.dma(0x8)
+    assert port.write(0x100_0000 + 20 * page, b"hello")
+    leaf = next(
+        word
+        for word, what in driven.provenance.structures.known.items()
+        if what == "descriptor" and (driven.machine.memory.read_u64(word) or 0) >> 28 & 0xF == 5
+    )
+    write = driven.provenance.writer_of(leaf)
+    assert write is not None
+    assert (write.source, write.old) == (f"{HERE}:{mapped}", 0)
+    assert write.new == driven.machine.memory.read_u64(leaf)
+    known = driven.provenance.structures.known
+    entry = next(word for word, what in known.items() if what == "STE")
+    made = driven.provenance.last_writer(entry, 64)
+    assert made is not None
+    assert made.source == f"{HERE}:{attached}"
+
+    domain.unmap(0x100_0000 + 20 * page, page)
+    line = _line() - 1
+    assert not port.write(0x100_0000 + 20 * page, b"hello")
+    (offence,) = driven.offences
+    assert driven.source(offence) == f"{HERE}:{line}"
+    assert offence is not None
+    assert offence.write is not None
+    assert (offence.read.pa, offence.write.old) == (leaf, write.new)
+    assert f"written by: {HERE}:{line} at 0 ns" in str(offence)
+
+
+def test_commands_of_a_driver_in_python_name_its_caller(driven: WithDriver) -> None:
+    domain = driven.driver.domain()
+    domain.map(0x1000, 0x5000_0000, 0x1000)
+    domain.unmap(0x1000, 0x1000)
+    line = _line() - 1
+    commands = [w for w, what in driven.provenance.structures.known.items() if what == "command"]
+    sources = {
+        write.source
+        for word in commands
+        if (write := driven.provenance.writer_of(word)) is not None
+    }
+    assert f"{HERE}:{line}" in sources
+
+
+def test_views_go_quiet_when_the_watching_ends(driven: WithDriver) -> None:
+    domain = driven.driver.domain()
+    driven.provenance.close()
+    before = driven.provenance.writes
+    domain.map(0x1000, 0x5000_0000, 0x40000)  # its table holds watched views
+    driven.driver.attach(0x8, domain)
+    assert driven.machine.dma(0x8).write(0x1000, b"hello")
+    assert driven.provenance.writes == before
+    assert isinstance(driven.memory.words, memoryview)
+    assert type(driven.memory.array) is np.ndarray
+
+
+def test_memory_elsewhere_is_refused(machine: Machine) -> None:
+    with (
+        Provenance(machine) as provenance,
+        pytest.raises(ConfigurationError, match="not in the machine's RAM"),
+    ):
+        provenance.watch(Arena(0x8000_0000, 1 << 20))
 
 
 # -- going back
