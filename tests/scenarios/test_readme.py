@@ -15,12 +15,16 @@ ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 PYTHON = [text for language, text in BLOCKS if language == "python"]
+
+
+def _commands(text: str) -> list[str]:
+    """The lines of a block that are typed, as one command where they work on the same files."""
+    lines = [line[2:].partition("  #")[0].strip() for line in text.splitlines() if line[:2] == "$ "]
+    return lines if "./x demo" in lines else [" && ".join(lines)]
+
+
 COMMANDS = [
-    line.removeprefix("$ ").partition("  #")[0].strip()
-    for language, text in BLOCKS
-    if language == "console"
-    for line in text.splitlines()
-    if line.startswith("$ ")
+    command for language, text in BLOCKS if language == "console" for command in _commands(text)
 ]
 OUTPUT = [text for language, text in BLOCKS if language == ""]
 
@@ -75,9 +79,11 @@ def test_command_works(checkout: tuple[Path, dict[str, str]], command: str) -> N
         timeout=120,
     )
     assert done.returncode == 0, done.stderr
-    if command.startswith("smmu-emu run "):
+    if " --json " in command:
         assert without_places(OUTPUT[0]) in without_places(done.stdout)
         assert (folder / "report.json").stat().st_size > 1000
+    if "smmu-emu history" in command:
+        assert "  STALE: what #3 came from changed in " in done.stdout
     if command == "./x test":
         assert done.stdout.splitlines()[-1].strip("= ").startswith("1 passed in ")
     if command == "./x demo":
