@@ -56,6 +56,7 @@ SETUPS = {
     "stall": Setup("full", (ENGINE,), ("mmu-600", "mmu-700")),
     "substreams": Setup("full", (ENGINE,), ARMS),
     "two_streams": Setup("qemu", (TESTDEV, "iommu-testdev@00:02.0")),
+    "vgic": Setup(gic="v3", el=2),
 }
 """Images that want what QEMU lacks; there they say so, and end with `ABSENT`."""
 

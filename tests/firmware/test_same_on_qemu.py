@@ -95,6 +95,7 @@ def test_image_does_the_same_on_qemu_and_here(name: str, tmp_path: Path) -> None
     ("name", "option", "devices", "setup"),
     [
         ("el2", "virtualization=on", [], setups.Setup(el=2)),
+        ("vgic", "virtualization=on,gic-version=3", [], setups.Setup(gic="v3", el=2)),
         ("its", "gic-version=3", ["edu"], setups.Setup("qemu", setups.of("its").devices, gic="v3")),
     ],
 )
