@@ -6,6 +6,7 @@ from __future__ import annotations
 import pytest
 
 from smmu_emu.cpu.exit import ExitKind
+from smmu_emu.system_registers import Outcome
 from tests.unit.cpu import a64
 from tests.unit.cpu.core_helpers import NOWHERE, RAM, RAM_SIZE, STOP, VECTORS, Board
 
@@ -394,3 +395,66 @@ def test_debugger_reads_el2s_registers():
     board = Hypervisor()
     board.core.write("TPIDR_EL2", 0x1234)
     assert board.core.read("TPIDR_EL2") == 0x1234
+
+
+# -- virtual interrupts that a GIC asks for
+
+
+@pytest.mark.parametrize(("wire", "offset"), [("virq", IRQ), ("vfiq", FIQ)])
+def test_virtual_interrupt_of_a_gic_is_taken_at_el1(wire, offset):
+    board = Hypervisor()
+    board.lower(STOP, hcr=RW | IMO | FMO, pstate=EL1H_OPEN)
+    board.clock.after(20, lambda: getattr(board.core, wire).set(True))
+    assert board.caught() == (1, SAME + offset)
+
+
+def test_virtual_interrupt_of_a_gic_outlives_a_write_of_hcr():
+    board = Hypervisor(a64.msr(1, *HCR), a64.ERET)
+    board.put(LOWER, STOP)
+    board.core.set_x(1, RW | IMO)
+    board.core.write("SPSR_EL2", EL1H_OPEN)
+    board.core.write("ELR_EL2", LOWER)
+    board.core.virq.set(True)
+    assert board.caught() == (1, SAME + IRQ)
+
+
+def test_virtual_interrupt_of_a_gic_goes_with_its_wire():
+    board = Hypervisor()
+    board.lower(a64.NOP, a64.DAIF_UNMASK_I, STOP, hcr=RW | IMO, pstate=EL1H)
+    board.core.virq.set(True)
+    board.run(1)
+    board.core.virq.set(False)
+    assert board.run().pc == LOWER + 8
+
+
+class Registers:
+    """One system register, which the hypervisor traps from EL1."""
+
+    def read_system(self, register, level, hcr):
+        if register != (3, 0, 12, 12, 0):
+            return Outcome.ABSENT
+        return 0x123 if level == 2 else Outcome.TRAPPED if hcr & IMO else Outcome.UNDEFINED
+
+    def write_system(self, register, level, hcr, value):
+        return Outcome.UNDEFINED
+
+
+def test_register_of_a_device_is_read_undefined_or_trapped():
+    board = Hypervisor(a64.mrs(7, 3, 0, 12, 12, 0), STOP)
+    board.core.system_device = Registers()
+    board.run()
+    assert board.core.x(7) == 0x123
+    board.lower(a64.mrs(7, 3, 0, 12, 12, 0), hcr=RW)
+    assert board.caught() == (1, SAME)
+    board.lower(a64.mrs(7, 3, 0, 12, 12, 0), hcr=RW | IMO)
+    assert board.caught() == (2, FROM_LOWER)
+    assert board.core.read("ESR_EL2") == 0x6230_30F9
+    assert board.core.read("ELR_EL2") == LOWER
+    assert board.reports == []
+
+
+def test_register_that_the_device_lacks_is_told():
+    board = Hypervisor(a64.mrs(7, 3, 0, 12, 12, 1))
+    board.core.system_device = Registers()
+    assert board.caught() == (2, SAME)
+    assert board.reports == [("mrs x7, S3_0_C12_C12_1", RAM)]
