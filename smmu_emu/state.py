@@ -15,8 +15,9 @@ What a class can say about itself:
 - ``after_put_back()`` is called after all is back: make anew what is unsaved.
 
 Functions that stand before others (`smmu_emu.interpose`) are no state: they stay as they are.
-What cannot be kept (generators, files, threads, objects of C libraries) is a `StateError` that says
-where it is.
+Views of RAM, and what a module of another package holds by name for the whole process, are not
+walked. What cannot be kept (generators, files, threads, objects of C libraries) is a `StateError`
+that says where it is.
 """
 
 from __future__ import annotations
@@ -24,8 +25,10 @@ from __future__ import annotations
 import dis
 import enum
 import functools
+import mmap
 import re
 import struct
+import sys
 import types
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
@@ -43,6 +46,7 @@ class StateError(ConfigurationError):
 _ATOMS = (
     *(type(None), bool, int, float, complex, str, bytes, range, slice, type, enum.Enum),
     *(type(Ellipsis), type(NotImplemented), types.ModuleType, re.Pattern, struct.Struct, PurePath),
+    mmap.mmap,  # who has views of a machine's RAM; that is kept as RAM
     *(types.WrapperDescriptorType, types.MethodDescriptorType, types.GetSetDescriptorType),
 )
 """What never changes and leads nowhere."""
@@ -224,6 +228,15 @@ def keep(*roots: object, where: str = "machine") -> Kept:
     raise StateError("the machine's parts do not settle")
 
 
+def is_global(value: object) -> bool:
+    """Whether an object of another package belongs to the process: its module holds it by name."""
+    name = type(value).__module__
+    if name.startswith("smmu_emu."):
+        return False
+    module = sys.modules.get(name)
+    return module is not None and any(one is value for one in vars(module).values())
+
+
 _Trace = tuple[Any, Any]
 """How something was reached: the trace of who holds it, and by which name."""
 
@@ -329,6 +342,8 @@ class _Walk:
         if cls.__module__ == "numpy":
             self._numpy(value, trace)
             return
+        if is_global(value):
+            return
         shape = shape_of(cls)
         if shape is None:
             raise StateError(f"{spell(trace)} is a {cls.__module__}.{cls.__qualname__}, " + _HINT)
@@ -375,7 +390,9 @@ class _Walk:
 
     def _numpy(self, value: Any, trace: _Trace) -> None:
         if type(value).__name__ == "ndarray":
-            if value.flags.writeable:
+            if value.base is not None:
+                self.reach(value.base, (trace, "base"))
+            elif value.flags.writeable:
                 self.kept.arrays.append((value, value.copy()))
         elif type(value).__name__ == "Generator":
             raise StateError(f"{spell(trace)} is numpy's random generator: use random.Random")

@@ -19,9 +19,11 @@ from typing import Any
 
 import pytest
 
+from pgtable import Arena
 from smmu_emu.cpu.names import SYSTEM
 from smmu_emu.cpu.watchpoints import WatchKind, Watchpoint
 from smmu_emu.devices.virtio.disk import Disk, DiskMode
+from smmu_emu.driver import Smmuv3Driver
 from smmu_emu.errors import ConfigurationError
 from smmu_emu.machine import Machine
 from smmu_emu.smmuv3 import PRESETS
@@ -321,6 +323,29 @@ def test_others_that_belong_to_it_are_kept_with_it() -> None:
         assert notes == {"mapped": [1]}
         with pytest.raises(ConfigurationError, match="holds more than a machine"):
             snapshot.save("/nowhere")
+
+
+def test_driver_in_python_goes_back_with_its_machine() -> None:
+    with Machine.virt() as machine:
+        arena = Arena(0x4800_0000, 4 << 20, machine.ram.view[0x800_0000:])
+        driver = Smmuv3Driver(machine.smmu, arena)
+        domain = driver.domain()
+        domain.map(0x10_0000, 0x5000_0000, 0x4_0000)
+        driver.attach(8, domain)
+        port = machine.dma(8)
+        snapshot = machine.snapshot(driver)
+        used = arena.used
+        for _ in range(3):
+            domain.unmap(0x10_0000, 0x1000)
+            domain.map(0x90_0000, 0x5800_0000, 0x1000)
+            driver.domain().map(0x5000, 0x5100_0000, 0x1000)
+            assert not port.write(0x10_0000, b"x")
+            assert port.write(0x90_0000, b"x")
+            machine.restore(snapshot)
+            assert arena.used == used
+            assert len(driver.asids) == 1
+            assert port.write(0x10_0000, b"x")
+            assert not port.write(0x90_0000, b"x")
 
 
 def test_disk_that_is_written_through_refuses(tmp_path: Path) -> None:

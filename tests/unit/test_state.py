@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import mmap
 import threading
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pgtable.registry import formats
 from smmu_emu.clock import Clock
 from smmu_emu.interpose import Layer, interpose
 from smmu_emu.interrupt import InterruptLine
@@ -190,6 +192,24 @@ def test_what_was_cached_later_is_made_anew() -> None:
     assert thing.value == [1]
     kept.put_back()
     assert vars(thing) == {}
+
+
+def test_view_of_an_array_leads_to_the_array() -> None:
+    owner = np.arange(8)
+    kept = keep(Thing(part=owner[2:4]))
+    owner[:] = 0
+    kept.put_back()
+    assert owner.tolist() == list(range(8))
+
+
+def test_views_of_mapped_memory_and_globals_of_others_are_left_alone() -> None:
+    buffer = mmap.mmap(-1, 4096)
+    thing = Thing(view=memoryview(buffer), array=np.frombuffer(buffer, "u1"), formats=formats)
+    kept = keep(thing)
+    buffer[0] = 1
+    kept.put_back()
+    assert buffer[0] == 1
+    assert not any(part is formats for part, *_ in kept.objects)
 
 
 # -- hooks
