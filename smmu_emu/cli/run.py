@@ -110,7 +110,7 @@ Numbers are decimal or 0x...; K, M and G after them are powers of 1024.
 @provenance_options
 @check_options
 def command(**options: Any) -> None:
-    """Run IMAGE (an AArch64 ELF or a raw binary) on the emulated board."""
+    """Run IMAGE (an ELF or a raw binary) on the emulated board."""
     if options["gdb_wait"] and options["gdb"] is None:
         raise click.UsageError("--gdb-wait needs --gdb PORT or --gdb PATH")
     check_bios_options(options)

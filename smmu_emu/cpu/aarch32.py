@@ -44,7 +44,7 @@ from smmu_emu.interrupt import InterruptLine
 from smmu_emu.memory import PhysicalMemory
 
 _SCR = 1 << 8 | 1 << 0  # HCE, NS
-_HCR = 1 << 18 | 1 << 13  # TID3, TWI
+_HCR = 1 << 13  # TWI
 _HSTR_CRN9 = 1 << 9
 _HDCR, _HDCR_DEBUG = CoRegister(1, 4, 1, 1), 1 << 11 | 1 << 10 | 1 << 9  # TDRA, TDOSA, TDA
 _CPSR_AT_RESET = 0x1D3  # Supervisor mode, A, I, F masked

@@ -67,13 +67,17 @@ def trapped(esr: int) -> Transfer | None:
 
 
 def must_be_watched(word: int) -> bool:
-    """Whether an instruction accesses what Hyp mode cannot trap: the virtual timer and counter."""
+    """Whether an instruction accesses what Hyp mode cannot trap: the virtual timer and counter, and
+    ID_DFR0.
+    """
     transfer = decode(word)
     if transfer is None or transfer.coprocessor != 15:
         return False
     register = transfer.register
     if register.wide:
         return register in (_CNTVCT, _CNTV_CVAL)
+    if register == ID_DFR0:
+        return True
     return register.crn == _TIMER_CRN and register.opc1 == 0 and register.crm == 3
 
 

@@ -20,7 +20,9 @@ def test_examples_of_the_page_run(monkeypatch: pytest.MonkeyPatch) -> None:
     exec(compile(above + block[1], str(DOC), "exec"), {})
 
 
-def test_output_on_the_page_is_what_the_image_prints() -> None:
-    printed = (ROOT / "tests" / "firmware" / "expected" / "core_stream.txt").read_text()
-    shown = DOC.read_text().split("    ...\n")[1].split("\n\n")[0]
+@pytest.mark.parametrize("image", ["core_stream", "aarch32/dma"])
+def test_output_on_the_page_is_what_the_image_prints(image: str) -> None:
+    printed = (ROOT / "tests" / "firmware" / "expected" / f"{image}.txt").read_text()
+    session = DOC.read_text().split(f"smmu-emu run firmware/images/{image}.elf")[1]
+    shown = session.split("    ...\n")[1].split("\n\n")[0]
     assert "\n".join(line.removeprefix("    ") for line in shown.splitlines()) in printed
