@@ -42,7 +42,7 @@ def test_every_format_is_drawn() -> None:
     assert seen == set(strategies.FORMATS)
 
 
-@settings(max_examples=examples(60))
+@settings(max_examples=examples(30))
 @given(strategies.transactions())
 def test_transactions_are_answered(transaction: Transaction) -> None:
     with MachineUnderTest.build(ram=64 << 20) as machine:
@@ -50,19 +50,19 @@ def test_transactions_are_answered(transaction: Transaction) -> None:
         assert isinstance(result, Translation | Fault)
 
 
-@settings(max_examples=examples(40))
+@settings(max_examples=examples(20))
 @given(strategies.driver_operations())
-def test_driver_keeps_streams_apart_whatever_it_does(operations: list[Operation]) -> None:
-    with MachineUnderTest.build() as machine:
+def test_driver_is_clean_whatever_it_does(operations: list[Operation]) -> None:
+    with MachineUnderTest.build(kept=1) as machine:
         player = Player(machine)
         for operation in operations:
             player.play(operation)
         machine.assert_isolated()
-        assert machine.smmu.tlb.spaces.keys() is not None
+        assert [str(one) for one in machine.findings] == []
         assert all(tag.world is World.EL1 for tag in machine.smmu.tlb.spaces)  # type: ignore[attr-defined]
 
 
-@settings(max_examples=examples(40))
+@settings(max_examples=examples(25))
 @given(strategies.driver_operations(), strategies.plans())
 def test_faults_never_become_exceptions(operations: list[Operation], plan: Plan) -> None:
     """DMA under faults ends in a landing or an abort, and counts add up."""
