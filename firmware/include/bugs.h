@@ -33,7 +33,6 @@
     _(NO_BREAK, "no-break", "moves a page in one write")                                           \
     _(SPLIT_LIVE, "split-live", "replaces a block by a table in one write")                        \
     _(TABLE_FREED_EARLY, "table-freed-early", "frees a table before it invalidates")               \
-    _(TABLE_NOT_CLEARED, "table-not-cleared", "takes a used page as a table, as it is")            \
     _(TABLE_STILL_LINKED, "table-still-linked", "frees a table that is still pointed to")          \
     _(ASID_REUSED, "asid-reused", "gives an ASID to a new space, invalidates nothing")             \
     _(VMID_REUSED, "vmid-reused", "gives a VMID to a new space, invalidates nothing")              \

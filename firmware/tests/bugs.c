@@ -150,6 +150,7 @@ static bool move_and_protect(struct space *space)
     good &= dma(iova, pages[1]);
     space_protect(space, iova);
     good &= transfer(space, 1, PTE_READ_WRITE);
+    dma(iova, pages[1]); /* a device that has not heard of it; there is a record */
     space_unmap(space, iova, PAGE_SIZE);
     frame_free(pages[1]);
     return good;

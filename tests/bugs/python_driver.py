@@ -206,6 +206,7 @@ class Life:
             self.use(GUEST, iova, page)
             host.unmap(ipa, PAGE)
             self.free.append(page)
+            self.machine.dma(GUEST).write(iova, b"too late")
             guest.unmap(iova, PAGE)
             host.close()
 
