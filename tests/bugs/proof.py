@@ -131,8 +131,8 @@ def tables(image: list[Proof], life: list[Proof]) -> Iterator[str]:
     caught = sum(one.caught for one in image + life)
     yield f"{caught} of {len(image) + len(life)} are caught; the correct drivers have no finding."
     unnoticed = sum(one.on_qemu == 0 for one in image)
-    yield f"{unnoticed} of the C driver's {len(image)} pass unnoticed on QEMU 11.1; split-live is"
-    yield "legal there, as its SMMU has BBML 2, and irq-cfg-live cannot be made, as it has no messages."
+    yield f"{unnoticed} of the C driver's {len(image)} pass unnoticed on QEMU 11.1. Its SMMU has"
+    yield "BBML 2, which makes split-live legal, and no messages, so that irq-cfg-live cannot be made."
     yield ""
     yield "## The C driver"
     yield ""
