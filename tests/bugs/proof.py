@@ -132,7 +132,7 @@ def tables(image: list[Proof], life: list[Proof]) -> Iterator[str]:
     yield f"{caught} of {len(image) + len(life)} are caught; the correct drivers have no finding."
     unnoticed = sum(one.on_qemu == 0 for one in image)
     yield f"{unnoticed} of the C driver's {len(image)} pass unnoticed on QEMU 11.1. Its SMMU has"
-    yield "BBML 2, which makes split-live legal, and no messages, so that irq-cfg-live cannot be made."
+    yield "BBML 2, which makes split-live legal, and no messages, which irq-cfg-live is about."
     yield ""
     yield "## The C driver"
     yield ""
