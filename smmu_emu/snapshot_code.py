@@ -417,8 +417,7 @@ class Decoder:
             slots = [(name, values.pop(name)) for name in shape.slots if name in values]
             kept.slotted.append((part, slots))
         if shape.has_dict:
-            plain = not shape.wiring and shape.unsaved == {"interposed"}
-            kept.objects.append((part, part.__dict__, values, plain))
+            kept.objects.append((part, part.__dict__, values, -1))
 
     def _fill_dict(self, kept: Kept, part: Any, contents: list[Any]) -> None:
         items = {}

@@ -118,7 +118,8 @@ class Kept:
     """
 
     def __init__(self) -> None:
-        self.objects: list[tuple[Any, dict[str, Any], dict[str, Any], bool]] = []
+        self.objects: list[tuple[Any, dict[str, Any], dict[str, Any], int]] = []
+        """Objects, their attributes, those that were kept, and how many there were in all."""
         self.slotted: list[tuple[Any, list[tuple[str, Any]]]] = []
         self.dicts: list[tuple[dict[Any, Any], dict[Any, Any]]] = []
         self.others: list[tuple[Any, Any]] = []
@@ -132,14 +133,13 @@ class Kept:
         """Give every part what it held."""
         for part, kept in self.special:
             part.put_back_state(kept)
-        for part, attributes, saved, plain in self.objects:
-            if not plain or "interposed" in attributes:
+        for part, attributes, saved, count in self.objects:
+            if "interposed" in attributes:
                 _put_back_carefully(part, attributes, saved)
                 continue
             attributes.update(saved)
-            if len(attributes) != len(saved):
-                for name in attributes.keys() - saved.keys():
-                    del attributes[name]
+            if len(attributes) != count:
+                _put_back_carefully(part, attributes, saved)
         for part, slots in self.slotted:
             _put_back_slots(part, slots)
         for dictionary, items in self.dicts:
@@ -385,8 +385,7 @@ class _Walk:
                 saved[name] = item
             self.reach(item, (trace, name))
         if saved or not shape.wiring:
-            plain = len(saved) == len(attributes)
-            self.kept.objects.append((value, attributes, saved, plain))
+            self.kept.objects.append((value, attributes, saved, len(attributes)))
 
     def _numpy(self, value: Any, trace: _Trace) -> None:
         if type(value).__name__ == "ndarray":
