@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from smmu_emu.cpu.core import Core
 
-_MODES = frozenset((0b00000, 0b00100, 0b00101))
-"""PSTATE.M of EL0t, EL1t and EL1h: where the guest can be."""
+_MODES = {1: frozenset((0b00000, 0b00100, 0b00101))}
+_MODES[2] = _MODES[1] | {0b01000, 0b01001}
+"""PSTATE.M of EL0t, EL1t and EL1h, EL2t and EL2h: where a guest can be that has EL1, or EL2."""
+_RULING_EL2 = ("SCTLR", "HCR", "TCR", "TTBR0", "MAIR", "VTCR", "VTTBR")
 _MODE_BITS = 0x1F
 _SPSEL = 1
 
@@ -53,7 +55,12 @@ SYSTEM = (
     Register("SP_EL0", "SP_EL0", writable=False),
     Register("TPIDR_EL0", "TPIDR_EL0"),
     Register("TPIDR_EL1", "TPIDR_EL1"),
+    *(Register(f"{name}_EL2", f"{name}_EL2", writable=False) for name in _RULING_EL2),
+    *(Register(f"{name}_EL2", f"{name}_EL2") for name in ("VBAR", "ELR", "SPSR", "ESR", "FAR")),
+    Register("HPFAR_EL2", "HPFAR_EL2"),
+    Register("TPIDR_EL2", "TPIDR_EL2"),
 )
+"""Those of EL2 are zero, and stay so, where the guest does not have it."""
 REGISTERS = CORE + SYSTEM
 
 _FLAGS = (
@@ -83,11 +90,18 @@ def _line(register: Register, more: str = "") -> str:
     return f'<reg name="{register.name}" bitsize="{register.bits}" type="{register.kind}"{more}/>'
 
 
+def _is_absent(core: Core, register: Register) -> bool:
+    """Whether it is one of an exception level that the guest does not have."""
+    return register.name.endswith("_EL2") and core.highest_level < 2
+
+
 def read(core: Core, register: Register) -> bytes:
     """The register's value, little-endian."""
     source = register.source
     if source == "SP_EL0" and not core.read("PSTATE") & _SPSEL:
         source = "SP"  # it is the stack pointer in use, and stored there
+    if _is_absent(core, register):
+        return bytes(register.bits // 8)
     value = core.read(source) & (1 << register.bits) - 1
     return value.to_bytes(register.bits // 8, "little")
 
@@ -99,9 +113,9 @@ def write(core: Core, register: Register, data: bytes) -> bool:
     if read(core, register) == data:
         return True
     value = int.from_bytes(data, "little")
-    if not register.writable:
+    if not register.writable or _is_absent(core, register):
         return False
-    if register.source == "PSTATE" and value & _MODE_BITS not in _MODES:
+    if register.source == "PSTATE" and value & _MODE_BITS not in _MODES[core.highest_level]:
         return False
     core.write(register.source, value)
     return True

@@ -129,6 +129,26 @@ def test_flags_of_the_core_can_be_written(gdb: Debugger) -> None:
     assert gdb.machine.core.read("PSTATE") == 0x6000_03C5
 
 
+def place(name: str) -> bytes:
+    """A register's number in packets."""
+    return b"%x" % [register.name for register in REGISTERS].index(name)
+
+
+def test_registers_of_el2_are_there_for_guests_that_have_it(gdb: Debugger) -> None:
+    core = gdb.machine.core
+    assert gdb.answer(b"p" + place("HCR_EL2")) == b"00" * 8
+    assert gdb.answer(b"P" + place("VBAR_EL2") + b"=0008104000000000") == b"E16"
+    core.reset(core.pc, el=2)
+    core.write("HCR_EL2", 1 << 31)
+    assert gdb.answer(b"p" + place("HCR_EL2")) == b"0000008000000000"
+    assert gdb.answer(b"P" + place("VBAR_EL2") + b"=0008104000000000") == b"OK"
+    assert core.read("VBAR_EL2") == 0x4010_0800
+    assert gdb.answer(b"P" + place("HCR_EL2") + b"=0000000000000000") == b"E16"
+    assert gdb.answer(b"p21") == b"c9030000"
+    assert gdb.answer(b"P21=c9030060") == b"OK"
+    assert gdb.answer(b"P21=cd030000") == b"E16"
+
+
 # -- memory
 
 
