@@ -189,7 +189,7 @@ def test_firmware_fills_the_queue_behind_an_illegal_command(run: Run) -> None:
 
 @promises(
     "a doorbell that is lost leaves its commands waiting: a driver without timeout hangs",
-    "4.1.3",
+    "4.1.2",
     site="clock",
     effect="drop",
 )
@@ -224,7 +224,7 @@ def test_firmware_does_not_come_up_when_cr0_is_lost(run: Run) -> None:
 
 @promises(
     "a register access that aborts is a synchronous external abort of the core",
-    "6.2, DDI 0487 D1.13",
+    "6.2",
     site="register-read",
     effect="abort",
 )
