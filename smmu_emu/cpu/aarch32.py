@@ -141,7 +141,7 @@ class Aarch32Core(Core):
 
     link_register = 14
     frame_register = None
-    _smallest_instruction = 2
+    smallest_instruction = 2
     _last_address = MASK32
 
     def __init__(

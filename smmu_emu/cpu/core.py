@@ -87,7 +87,8 @@ class Core(ABC):
     link_register = 30
     frame_register: int | None = 29
     """Of the procedure call standard; None where frames are not chained."""
-    _smallest_instruction = 4
+    smallest_instruction = 4
+    """Bytes; instructions are at multiples of it."""
     _last_address = MASK64
 
     def __init__(
@@ -207,7 +208,7 @@ class Core(ABC):
         Raises: ConfigurationError for an address where no instruction can be.
         """
         self._check_stopped()
-        if va % self._smallest_instruction or not 0 <= va <= self._last_address:
+        if va % self.smallest_instruction or not 0 <= va <= self._last_address:
             raise ConfigurationError(f"no instruction can be at {va:#x}")
         self._breakpoints.add(va)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The commands of GDB's remote serial protocol, for one AArch64 core: one thread, all-stop.
+"""The commands of GDB's remote serial protocol, for one core: one thread, all-stop.
 
 Software and hardware breakpoints are the same here, and never written into memory. A watchpoint is
 told after the access; GDB, which expects AArch64 to tell before, steps once more. What is not known
@@ -14,12 +14,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from enum import Enum, auto
+from typing import Any
 
 from smmu_emu.cpu.watchpoints import WatchKind
-from smmu_emu.debug import registers
+from smmu_emu.debug import registers, registers32
 from smmu_emu.debug.monitor import Monitor
 from smmu_emu.debug.packets import INTERRUPT, MAX_PACKET, Connection, escape, unescape
-from smmu_emu.debug.registers import REGISTERS
 from smmu_emu.debug.target import WATCH_KINDS, Target
 
 SIGINT, SIGTRAP, SIGSEGV = 2, 5, 11
@@ -63,6 +63,9 @@ class Session:
         self._connection = connection
         self._target = target
         self._monitor = monitor
+        known: Any = registers if target.core.isa == "a64" else registers32
+        self._registers: tuple[registers.Register, ...] = known.REGISTERS
+        self._description: bytes = known.target_xml()
         self.stopped = True
         self.stepping = False
         self.leave: Leave | None = None
@@ -184,25 +187,33 @@ class Session:
 
     def _read_registers(self, _: bytes) -> bytes:
         core = self._target.core
-        return b"".join(registers.read(core, register) for register in REGISTERS).hex().encode()
+        return (
+            b"".join(registers.read(core, register) for register in self._registers).hex().encode()
+        )
 
     def _write_registers(self, rest: bytes) -> bytes:
         data = _bytes(rest)
-        if len(data) != sum(register.bits // 8 for register in REGISTERS):
+        if len(data) != sum(register.bits // 8 for register in self._registers):
             raise _RefusedError(_MALFORMED)
         done, at = True, 0
-        for register in REGISTERS:
+        for register in self._registers:
             value = data[at : at + register.bits // 8]
             at += len(value)
             done &= registers.write(self._target.core, register, value)
         return _OK if done else _INVALID
 
+    def _register(self, text: bytes) -> registers.Register:
+        number = _number(text)
+        if number >= len(self._registers):
+            raise _RefusedError(_MALFORMED)
+        return self._registers[number]
+
     def _read_register(self, rest: bytes) -> bytes:
-        return registers.read(self._target.core, _register(rest)).hex().encode()
+        return registers.read(self._target.core, self._register(rest)).hex().encode()
 
     def _write_register(self, rest: bytes) -> bytes:
         number, _, value = rest.partition(b"=")
-        done = registers.write(self._target.core, _register(number), _bytes(value))
+        done = registers.write(self._target.core, self._register(number), _bytes(value))
         return _OK if done else _INVALID
 
     # -- memory
@@ -274,7 +285,7 @@ class Session:
 
     def _describe(self, window: bytes) -> bytes:
         offset, size = _numbers(window, 2)
-        text = registers.target_xml()
+        text = self._description
         piece = text[offset : offset + min(size, _PIECE)]
         more = b"m" if offset + len(piece) < len(text) else b"l"
         return more + escape(piece)
@@ -304,10 +315,3 @@ def _bytes(text: bytes) -> bytes:
     if not _HEX.fullmatch(text):
         raise _RefusedError(_MALFORMED)
     return bytes.fromhex(text.decode())
-
-
-def _register(text: bytes) -> registers.Register:
-    number = _number(text)
-    if number >= len(REGISTERS):
-        raise _RefusedError(_MALFORMED)
-    return REGISTERS[number]

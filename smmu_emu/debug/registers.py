@@ -11,6 +11,7 @@ Left out: the registers of SIMD and floating point.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ class Register(NamedTuple):
     bits: int = 64
     kind: str = "uint64"
     writable: bool = True
+    modes: frozenset[int] = frozenset()
+    """What the lowest 5 bits may be changed to, if only that."""
 
 
 CORE = (
@@ -64,25 +67,35 @@ SYSTEM = (
 REGISTERS = CORE + SYSTEM
 
 _FLAGS = (
-    *((name, bit) for name, bit in (("SP", 0), ("EL", 2), ("nRW", 4), ("F", 6), ("I", 7))),
-    *((name, bit) for name, bit in (("A", 8), ("D", 9), ("IL", 20), ("SS", 21), ("PAN", 22))),
-    *((name, bit) for name, bit in (("V", 28), ("C", 29), ("Z", 30), ("N", 31))),
+    *(("SP", 0, 0), ("EL", 2, 3), ("nRW", 4, 4), ("F", 6, 6), ("I", 7, 7)),
+    *(("A", 8, 8), ("D", 9, 9), ("IL", 20, 20), ("SS", 21, 21), ("PAN", 22, 22)),
+    *(("V", 28, 28), ("C", 29, 29), ("Z", 30, 30), ("N", 31, 31)),
 )
 
 
 def target_xml() -> bytes:
     """The target description, target.xml."""
+    return describe("aarch64", _FLAGS, CORE, SYSTEM)
+
+
+def describe(
+    architecture: str,
+    flags: Sequence[tuple[str, int, int]],
+    core: Sequence[Register],
+    system: Sequence[Register],
+) -> bytes:
+    """A target description; ``flags`` are the fields of CPSR with their first and last bits."""
     fields = "".join(
-        f'<field name="{name}" start="{bit}" end="{bit + (name == "EL")}"/>' for name, bit in _FLAGS
+        f'<field name="{name}" start="{first}" end="{last}"/>' for name, first, last in flags
     )
-    core = "".join(_line(register) for register in CORE)
-    system = "".join(_line(register, ' group="system"') for register in SYSTEM)
+    lines = "".join(_line(register) for register in core)
+    more = "".join(_line(register, ' group="system"') for register in system)
     return (
         '<?xml version="1.0"?><!DOCTYPE target SYSTEM "gdb-target.dtd">'
-        '<target version="1.0"><architecture>aarch64</architecture>'
-        '<feature name="org.gnu.gdb.aarch64.core">'
-        f'<flags id="cpsr_flags" size="4">{fields}</flags>{core}</feature>'
-        f'<feature name="smmu-emu.aarch64.system">{system}</feature></target>\n'
+        f'<target version="1.0"><architecture>{architecture}</architecture>'
+        f'<feature name="org.gnu.gdb.{architecture}.core">'
+        f'<flags id="cpsr_flags" size="4">{fields}</flags>{lines}</feature>'
+        f'<feature name="smmu-emu.{architecture}.system">{more}</feature></target>\n'
     ).encode()
 
 
@@ -109,6 +122,8 @@ def read(core: Core, register: Register) -> bytes:
 def write(core: Core, register: Register, data: bytes) -> bool:
     """Change a register; False if it cannot be, or cannot have this value."""
     if len(data) != register.bits // 8:
+        return False
+    if register.modes and data[0] & _MODE_BITS not in register.modes:
         return False
     if read(core, register) == data:
         return True

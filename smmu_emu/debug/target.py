@@ -58,7 +58,7 @@ class Target:
 
     def add_breakpoint(self, kind: int, va: int) -> bool:
         """A breakpoint of GDB's type 0 or 1; False where none can be, or if there are too many."""
-        if va & 3 or len(self._breakpoints) >= MAX_BREAKPOINTS:
+        if va % self.core.smallest_instruction or len(self._breakpoints) >= MAX_BREAKPOINTS:
             return False
         self._breakpoints.add((kind, va))
         self.core.add_breakpoint(va)

@@ -183,3 +183,22 @@ def test_ctrl_c_at_the_run_ends_it_while_it_waits_for_gdb(tmp_path: Path) -> Non
     assert status == 130
     assert "interrupted" in out
     assert not run.socket.exists()
+
+
+def test_session_on_a_32_bit_core(tmp_path: Path) -> None:
+    run = Debugged(tmp_path, "aarch32/dma", "--gdb-wait", "--cpu", "cortex-a15")
+    said = run.session(
+        *("break dma", "continue", "info registers pc cpsr SCTLR", "backtrace", "x/1i $pc"),
+        *("stepi", "delete", "continue"),
+    )
+    status, out, _ = run.end()
+    for expected in (
+        r"Breakpoint 1, dma \(\) at firmware/aarch32/tests/dma\.c:\d+",
+        r"pc +0x401\w+ +0x401\w+ <dma\+\d+>",
+        r"cpsr +0x\w+ +\[ M=19 ",
+        r"#1 .* in main \(\)",
+        r"=> 0x401\w+ <dma\+\d+>:\t",
+    ):
+        assert re.search(expected, said), expected
+    assert status == 0
+    assert "PASS" in out
