@@ -18,7 +18,7 @@ from smmu_emu.smmuv3.context import Context, Stream, make_context
 from smmu_emu.smmuv3.device import Smmuv3
 from smmu_emu.smmuv3.spec.cd import CD
 from smmu_emu.smmuv3.spec.registers import CR2
-from smmu_emu.smmuv3.spec.ste import STE
+from smmu_emu.smmuv3.spec.ste import STE, Config
 from smmu_emu.tlb import Tlb
 from smmu_emu.trace.events import Access, ConfigFetch, ConfigInvalidation, Event, Sync, TableWrite
 
@@ -116,7 +116,7 @@ class Configs:
         e2h = bool(CR2(self.smmu.registers.values["CR2"]).E2H)
         stream = Stream(STE.from_bytes(ste.data), ids, self._scratch, e2h=e2h)
         cd = self.cds.get((stream_id, substream_id))
-        if cd is None or len(cd.data) != SIZE:
+        if not stream.has(Config.STAGE1) or cd is None or len(cd.data) != SIZE:
             return make_context(stream, None, ids, self._scratch)
         return make_context(stream, CD.from_bytes(cd.data), ids, self._scratch)
 
@@ -144,6 +144,10 @@ class Configs:
             self.stes[event.stream_id] = held
         else:
             self.cds[event.stream_id, event.substream_id] = held
+
+    def passed(self, event: Event) -> None:
+        """Something else happened: what was fetched by now was for no access that is to come."""
+        self._fetches.clear()
 
     def _check_fetches(self, access: Access) -> None:
         """What was read for an access, and not on speculation: then time and cause are the same."""
@@ -222,6 +226,8 @@ class Configs:
         """A CMD_SYNC completed."""
         self._unsynced.clear()
         self.refresh(event)
+        if not self.smmu.commands.queue.empty:
+            return  # what waits behind it may be the very command that is due
         for held in self.held.values():
             if held.noticed is None:
                 continue

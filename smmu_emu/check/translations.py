@@ -217,6 +217,16 @@ class Translations:
     def synced(self, event: Sync) -> None:
         """A CMD_SYNC completed: what was invalidated before it is gone for good."""
         self.held.refresh(event)
+        # What waits behind this CMD_SYNC may be the very invalidation that is due.
+        if self.smmu.commands.queue.empty:
+            self._judge_at_sync(event)
+            self._idle.clear()
+        self._check_unsynced(event)
+        if event.signal in ("none", "sev"):
+            self.unawaited = self.unsynced
+        self.unsynced = []
+
+    def _judge_at_sync(self, event: Sync) -> None:
         for held in tuple(self.held.stale):
             stale = held.stale
             if stale is None:
@@ -232,11 +242,6 @@ class Translations:
                 self.due(Due(held, Why.USED, event))
             elif _missed(held, self._idle):
                 self.due(Due(held, Why.MISSED, event))
-        self._idle.clear()
-        self._check_unsynced(event)
-        if event.signal in ("none", "sev"):
-            self.unawaited = self.unsynced
-        self.unsynced = []
 
     def _check_unsynced(self, event: Sync) -> None:
         """Descriptors that were made before the CMD_SYNC that follows their break."""

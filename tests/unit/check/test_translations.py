@@ -5,8 +5,18 @@ from __future__ import annotations
 
 import pytest
 
-from smmu_emu.smmuv3.spec.command import Opcode
-from tests.unit.check.bench import FAR_IOVA, IOVA, OTHER_IOVA, OTHER_PA, PAGE, PAGE_PA, SID, Bench
+from smmu_emu.smmuv3.spec.command import Opcode, TlbInvalidate
+from tests.unit.check.bench import (
+    ASID,
+    FAR_IOVA,
+    IOVA,
+    OTHER_IOVA,
+    OTHER_PA,
+    PAGE,
+    PAGE_PA,
+    SID,
+    Bench,
+)
 
 READ_ONLY, AF = 1 << 7, 1 << 10
 
@@ -68,6 +78,20 @@ def test_sync_of_somebody_else_in_the_middle_of_an_unmap_is_legal(bench: Bench) 
     bench.sync()
     bench.tlbi()
     bench.sync()
+    assert bench.found() == {}
+
+
+def test_sync_ahead_of_the_invalidation_is_no_sign(bench: Bench) -> None:
+    bench.map_and_use()
+    bench.clear()
+    assert bench.dma()
+    commands = bench.driver.commands
+    invalidate = TlbInvalidate.make(Opcode=Opcode.TLBI_NH_VA, ASID=ASID, Address=IOVA, Leaf=1)
+    for command in (int(Opcode.SYNC), invalidate.value, int(Opcode.SYNC)):
+        commands.put(commands.prod, command)
+        commands.prod += 1
+    bench.write("CMDQ_PROD", commands.prod)
+    assert not bench.dma()
     assert bench.found() == {}
 
 
