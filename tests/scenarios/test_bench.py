@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -16,10 +17,11 @@ from bench.measure import Row
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
+def bench(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "bench", *arguments],
         cwd=ROOT,
+        env=os.environ | variables,
         capture_output=True,
         text=True,
         check=False,
@@ -65,4 +67,10 @@ def test_table_has_a_line_for_each_row() -> None:
 def test_part_that_does_not_exist() -> None:
     done = bench("speed")
     assert done.returncode == 2
-    assert f"no part 'speed'; there are {', '.join(PARTS)}" in done.stderr
+    assert f"no part 'speed'; there are {', '.join(PARTS)}, linux" in done.stderr
+
+
+def test_part_that_wants_a_kernel_says_where_to_get_one(tmp_path: Path) -> None:
+    done = bench("linux", SMMU_EMU_LINUX=str(tmp_path))
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].endswith(f"python -m tests.linux.build {tmp_path}")
