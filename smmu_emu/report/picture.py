@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from smmu_emu.trace.events import (
     KIND_OF,
     Access,
+    ConfigFetch,
     Event,
     Evict,
     Fill,
@@ -97,6 +98,10 @@ class Picture:
         )
         self._space_of_stream[event.unit, event.stream_id] = space
         self.granules[event.unit, event.stream_id] = event.granule_lg2
+
+    def _config(self, event: ConfigFetch) -> None:
+        """From now on the stream may be of another space."""
+        self._space_of_stream.pop((event.unit, event.stream_id), None)
 
     def _evict(self, event: Evict) -> None:
         self.ends.setdefault(event.entry, (event.seq, event.time, EVICTED))
@@ -192,6 +197,7 @@ _COLUMNS = dict(zip((*_ENTRY, *_MARK), "IIddIIBIQQIdIIB", strict=True))
 
 _TAKERS: dict[type, Any] = {
     Fill: Picture._fill,
+    ConfigFetch: Picture._config,
     Evict: Picture._evict,
     Invalidation: Picture._invalidation,
     Access: Picture._access,

@@ -317,7 +317,7 @@ const addresses = {
     const left = live.slice().sort((a, b) => A.el[a] - A.el[b] || A.en[a] - A.en[b]);
     const right = live.slice().sort((a, b) => A.ep[a] < A.ep[b] ? -1 : A.ep[a] > A.ep[b] ? 1 : A.en[a] - A.en[b]);
     const place = new Map(right.map((one, i) => [one, i])), step = (H - 30 * ratio) / live.length, every = Math.max(1, Math.ceil(14 * ratio / step));
-    const x0 = 190 * ratio, x1 = W - 190 * ratio, y = i => 26 * ratio + (i + .5) * step, colours = ["--hit", "--alive", "--miss", "--inv"].map(style);
+    const x0 = 290 * ratio, x1 = W - 190 * ratio, y = i => 26 * ratio + (i + .5) * step, colours = ["--hit", "--alive", "--miss", "--inv"].map(style);
     const spaceOf = row => S.spaces.findLast(space => space.row <= row);
     c.fillText("address, by space", 4 * ratio, 10 * ratio); c.fillText("where it leads", x1 + 8 * ratio, 10 * ratio);
     c.globalAlpha = Math.max(.15, Math.min(.8, 200 / live.length));
