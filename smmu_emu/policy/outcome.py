@@ -168,7 +168,7 @@ def _landings(before: Outcome, after: Outcome) -> list[str]:
         for (page, _), count in left.items():
             wrote.setdefault(page, [0, 0])[which] += count
     lines = [
-        f"page {page:#x}: {more} DMA writes that were not there, {less} that were are missing"
+        f"page {page:#x}: of its DMA writes {less} are missing, {more} are new"
         for page, (less, more) in sorted(wrote.items())
     ]
     changed = [page for page, digest in before.pages.items() if after.pages.get(page) != digest]

@@ -98,7 +98,9 @@ class Prefetch(Policy):
         elif near.substream_id is not None:
             near = near._replace(substream_id=max(0, near.substream_id + random.choice((-1, 0, 1))))
         configuration, stages = self.smmu.configuration, self.smmu.stages
-        context = configuration.lookup(near, stages.cd_address)
+        context: Context | Fault | None = self.smmu.path.context_of(near)
+        if context is None:
+            context = configuration.lookup(near, stages.cd_address)
         if not isinstance(context, Fault):
             self._walk(near, context)
 
