@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from functools import partial
 from os import PathLike
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from smmu_emu.board.handover import Handover, prepare
 from smmu_emu.board.loader import AARCH32, AARCH64, Image, Piece, Source, read_source
@@ -495,11 +495,19 @@ class Machine:
         core.physical_timer.sink = gic.ppi(PHYSICAL_TIMER_PPI)
         core.virtual_timer.sink = gic.ppi(VIRTUAL_TIMER_PPI)
         core.hypervisor_timer.sink = gic.ppi(HYPERVISOR_TIMER_PPI)
-        gic.cpu.irq.sink = core.irq.set
-        core.irq.set(gic.cpu.irq.level)
-        gic.cpu.fiq.sink = core.fiq.set
-        core.fiq.set(gic.cpu.fiq.level)
+        self.connect_interrupts(core)
         return core
+
+    def connect_interrupts(self, core: Core) -> None:
+        """Let the GIC drive a core that is about to start."""
+        gic = self.board.gic
+        pairs = [(gic.cpu.irq, core.irq), (gic.cpu.fiq, core.fiq)]
+        if self.board.gicv3 is not None:
+            virtual, inputs = self.board.gicv3.cpu.virtual, cast("Any", core)
+            pairs += [(virtual.virq, inputs.virq), (virtual.vfiq, inputs.vfiq)]
+        for output, line in pairs:
+            output.sink = line.set
+            line.set(output.level)
 
     def _new_core64(self) -> Core:
         from smmu_emu.cpu.aarch64 import Aarch64Core
@@ -515,8 +523,6 @@ class Machine:
         )
         if self.board.gicv3 is not None:
             core.system_device = self.board.gicv3.cpu
-            virtual = self.board.gicv3.cpu.virtual
-            virtual.virq.sink, virtual.vfiq.sink = core.virq.set, core.vfiq.set
         return core
 
     def _new_core32(self) -> Core:

@@ -16,12 +16,14 @@ by both, `Machine.snapshot` and `Machine.restore`, so that a run goes on the sam
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from smmu_emu.errors import ConfigurationError
 from smmu_emu.state import Kept, keep
 
 if TYPE_CHECKING:
+    from smmu_emu.cpu.core import Core
+    from smmu_emu.interrupt import InterruptLine
     from smmu_emu.machine import Machine
     from smmu_emu.snapshot_file import Contents
 
@@ -130,11 +132,15 @@ def put_back(machine: Machine, snapshot: Snapshot) -> None:
     fresh_core = machine.core if machine.has_core and not snapshot.has_core else None
     if fresh_core is not None:
         fresh_core.reset(0)
-        for name in ("irq", "fiq", "physical_timer", "virtual_timer", "hypervisor_timer"):
-            line = getattr(fresh_core, name)
+        for line in _lines(fresh_core):
             line.level, line.pulses = False, 0
     kept.put_back()
     if fresh_core is not None:
-        lines: Any = machine.board.gic.cpu
-        fresh_core.irq.set(lines.irq.level)
-        fresh_core.fiq.set(lines.fiq.level)
+        machine.connect_interrupts(fresh_core)
+
+
+def _lines(core: Core) -> list[InterruptLine]:
+    """All wires at a core."""
+    names = "irq", "fiq", "virq", "vfiq", "physical_timer", "virtual_timer", "hypervisor_timer"
+    lines = [getattr(core, name, None) for name in names]
+    return [line for line in lines if line is not None]

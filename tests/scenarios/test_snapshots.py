@@ -32,10 +32,10 @@ from smmu_emu.snapshot import Snapshot
 from smmu_emu.state import StateError, shape_of
 from smmu_emu.trace.provenance import Provenance
 from smmu_emu.trace.tracer import Tracer
+from tests.firmware import setups
 
 IMAGES = Path(__file__).resolve().parents[2] / "firmware" / "images"
-ENGINE, TESTDEV = "dma-engine@00:01.0", "iommu-testdev@00:01.0"
-WITH_ENGINE = {"ats", "httu", "stall", "substreams"}
+TESTDEV = "iommu-testdev@00:01.0"
 LIMIT = 300_000
 
 BOARDS: dict[str, dict[str, Any]] = {
@@ -62,13 +62,11 @@ BOARDS: dict[str, dict[str, Any]] = {
 }
 
 
-def machine_for(image: str, **more: Any) -> Machine:
+def machine_for(image: str) -> Machine:
     """The machine that an image wants, with the image loaded."""
-    options: dict[str, Any] = {"devices": (ENGINE if image in WITH_ENGINE else TESTDEV,)}
-    if image in WITH_ENGINE or image == "msi":
-        options["smmu_ids"] = PRESETS["full"]
-    machine = Machine.virt(**options | more)
-    machine.load(IMAGES / f"{image}.elf")
+    setup = setups.of(image)
+    machine = setup.machine()
+    machine.load(IMAGES / f"{image}.elf", el=setup.el)
     return machine
 
 
@@ -87,7 +85,8 @@ READABLE = frozenset(("PC", "SP", "PSTATE")) | SYSTEM.keys() - {"PAR_EL1"}
 
 
 @pytest.mark.parametrize(
-    "image", ["hello", "stall", "ats", "irq_faults", "timer", "msi", "cmdq_wrap", "unmap_tlbi"]
+    "image",
+    ["hello", "stall", "ats", "irq_faults", "timer", "its", "cmdq_wrap", "el2", "core_stream"],
 )
 @pytest.mark.parametrize("delays", [False, True], ids=["inline", "delays"])
 def test_run_goes_on_from_a_snapshot_as_if_uninterrupted(
@@ -299,8 +298,9 @@ def test_breakpoints_and_watchpoints_stay_with_the_debugger() -> None:
         assert machine.run(LIMIT).status == 0
 
 
-def test_snapshot_from_before_the_core_was_made_starts_it_anew() -> None:
-    with machine_for("timer") as machine:
+@pytest.mark.parametrize("image", ["timer", "its", "core_stream"])
+def test_snapshot_from_before_the_core_was_made_starts_it_anew(image: str) -> None:
+    with machine_for(image) as machine:
         before = machine.snapshot()
         result = machine.run(LIMIT)
         end = everything(machine)
@@ -309,6 +309,26 @@ def test_snapshot_from_before_the_core_was_made_starts_it_anew() -> None:
             assert (machine.instructions, machine.clock.now, machine.output) == (0, 0, b"")
             assert machine.run(LIMIT) == result
             assert everything(machine)[1:] == end[1:]
+
+
+def test_core_of_32_bits_goes_back_and_into_a_file(tmp_path: Path) -> None:
+    """mov r1, #0x48000000; then for ever: str r0, [r1]; add r0, r0, #1"""
+    code = struct.pack("<4I", 0xE3A0_1312, 0xE581_0000, 0xE280_0001, 0xEAFF_FFFC)
+    with Machine.virt(cpu_model="cortex-a15") as machine:
+        before = machine.snapshot()
+        machine.load(code, load_address=0x4010_0000)
+        machine.run(500)
+        snapshot = machine.snapshot()
+        snapshot.save(tmp_path / "snapshot")
+        end = machine.run(1000), machine.core.x(0), machine.memory.read_u64(0x4800_0000)
+        for _ in range(2):
+            machine.restore(snapshot)
+            again = machine.run(1000), machine.core.x(0), machine.memory.read_u64(0x4800_0000)
+            assert again == end
+        machine.restore(before)
+        assert machine.memory.read_u64(0x4010_0000) == 0
+    with Machine.load_snapshot(tmp_path / "snapshot") as machine:
+        assert (machine.run(1000), machine.core.x(0)) == end[:2]
 
 
 # -- around the machine
