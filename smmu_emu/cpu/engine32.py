@@ -56,9 +56,6 @@ PAR_WIDE = wide(0, 7)
 TTBCR = CoRegister(2, 0, 0, 2)
 ATS1CPR = CoRegister(7, 0, 8, 0)
 _LONG_DESCRIPTORS = 1 << 31
-_SHORT_DEVICE = frozenset((0b001, 0b011))
-"""PAR.Inner of Strongly-ordered and Device memory."""
-_NORMAL = 0xFF
 _LONG_T32 = frozenset((0b11101, 0b11110, 0b11111))
 """The top five bits of T32 instructions of 32 bits."""
 
@@ -202,18 +199,17 @@ class Engine32(Execution):
     # -- memory
 
     def memory_attributes(self, va: int) -> int:
-        """A MAIR byte for a data address that PL1 can read: 0 is Strongly-ordered or Device."""
-        if not self.get_coprocessor(CONTROL) & 1:
+        """A MAIR byte for a data address that PL1 can read: 0 is Strongly-ordered or Device.
+
+        With short descriptors the engine does not tell, and 0 it is.
+        """
+        control, ttbcr = self.get_coprocessor(CONTROL), self.get_coprocessor(TTBCR)
+        if not control & 1 or not ttbcr & _LONG_DESCRIPTORS:
             return 0
         deaf, self.deaf = self.deaf, True
-        long = bool(self.get_coprocessor(TTBCR) & _LONG_DESCRIPTORS)
         result = self.ask_mmu(ATS1CPR, va)
         self.deaf = deaf
-        if result & 1:
-            return 0
-        if long:
-            return result >> 56
-        return 0 if result >> 4 & 7 in _SHORT_DEVICE else _NORMAL
+        return 0 if result & 1 else result >> 56
 
     def ask_mmu(self, operation: CoRegister, va: int) -> int:
         """PAR after ATS1CPR or one like it; 64 bits with long descriptors. PAR stays as it was."""
