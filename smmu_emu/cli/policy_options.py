@@ -71,6 +71,10 @@ def check_policy_options(options: dict[str, Any]) -> None:
         "--inject": options["plans"],
         "--gdb": options["gdb"],
         "--json": options["json_path"],
+        "--trace": options["trace_path"],
+        "--check": options["check"] or options["check_lazy"],
+        "--provenance": options["provenance"],
+        "--bios": options["bios"],
     }
     for option, value in clashes.items():
         if value:
