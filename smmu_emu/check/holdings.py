@@ -31,7 +31,8 @@ class Holdings:
 
     ``entries`` are the emulated TLB's, by number; ``others`` what another SMMU might hold besides;
     ``pointers`` lead to tables, ``tables`` are their targets. ``stale`` is what differs from
-    memory, in the order in which that was found out. ``due`` is told of defects.
+    memory, in the order in which that was found out. ``version`` changes with tables. ``due`` is
+    told of defects.
     """
 
     def __init__(self, smmu: Smmuv3, peek: Peek, reach: Reach, due: Callable[[Due], None]) -> None:
@@ -52,6 +53,7 @@ class Holdings:
         self.writes: dict[int, TableWrite] = {}
         self._owners: dict[int, list[Held]] = {}
         self._now = NOWHERE
+        self.version = 0
         self.watch.clear()
 
     # -- coming and going
@@ -116,6 +118,7 @@ class Holdings:
         """Find out what changed in tables since the last look, and what that made stale."""
         made = self.watch.made
         changes = self.watch.changes()
+        self.version += bool(changes)
         if made or any(change.made for change in changes):
             for held in self.stale:
                 stale = held.stale

@@ -59,6 +59,7 @@ class AtcUse:
         self._translations = translations
         self._report = report
         self._grants: dict[tuple[int, int | None, int], _Grant] = {}
+        self._version = 0
 
     def accessed(self, event: Access) -> None:
         """A request was granted, or an endpoint used what it has."""
@@ -129,7 +130,11 @@ class AtcUse:
 
     def synced(self, event: Sync) -> None:
         """A CMD_SYNC completed."""
+        changed, version = self._version, self._translations.held.version
+        self._version = version
         for key, grant in self._grants.items():
+            if changed == version and grant.noticed is None:
+                continue
             if self._is_stale(key, grant, event):
                 grant.syncs += 1
                 enough = 2 if grant.hit is not None or grant.missed is not None else _ENOUGH
