@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from itertools import chain, islice
 from pathlib import Path
 
 import click
@@ -32,5 +33,7 @@ def command(trace: Path, output: Path | None, title: str | None) -> None:
     if output.exists() and trace.exists() and output.samefile(trace):
         raise ConfigurationError(f"--output {output} would overwrite the trace")
     collect_garbage()
-    count = write_page(read_trace(trace), output, title or trace.name, Describer().what)
+    events = read_trace(trace)
+    first = list(islice(events, 1))  # what is no trace makes no page
+    count = write_page(chain(first, events), output, title or trace.name, Describer().what)
     click.echo(f"{output}: {count:,} events")

@@ -34,7 +34,9 @@ def checkout(tmp_path: Path) -> tuple[Path, dict[str, str]]:
     """A folder that looks like a checkout, with one test, and an environment with everything."""
     (tmp_path / "tests").mkdir()
     (tmp_path / "tests" / "test_it.py").write_text("def test_it():\n    assert True\n")
-    for name in ("firmware", "x", "tools", "pyproject.toml", "smmu_emu", "pgtable", "bench"):
+    for name in (
+        *("firmware", "x", "tools", "pyproject.toml", "smmu_emu", "pgtable", "bench", "examples"),
+    ):
         (tmp_path / name).symlink_to(ROOT / name)
     commands = tmp_path / "environment" / "bin"
     commands.mkdir(parents=True)
