@@ -60,7 +60,7 @@ def test_table_has_a_line_for_each_row() -> None:
     assert done.returncode == 0, done.stderr
     head, *lines = done.stdout.splitlines()
     assert head == "core"
-    assert len(lines) == 5
+    assert len(lines) == 8
     assert all(line.startswith("  ") and line[50:62].strip() for line in lines)
 
 
