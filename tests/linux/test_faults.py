@@ -21,7 +21,7 @@ pytestmark = [
     ),
 ]
 
-_SAMPLE = ("nothing", "walk", "stray", "event-interrupt", "event-abort", "doorbell", "bus")
+_SAMPLE = ("nothing", "walk", "stray", "event-interrupt", "event-abort", "doorbell", "bus", "data")
 
 
 def _said(observed: Observed, words: str) -> bool:
@@ -45,6 +45,7 @@ def test_kernel_tells_of_faults_in_its_own_words(tmp_path: Path) -> None:
     assert _said(seen["doorbell"], "^CMD_SYNC timeout at")
     assert seen["doorbell"].finished
     assert seen["bus"].printed[-1].endswith("Input/output error")
+    assert row(known["data"], seen["data"]).endswith("which is wrong |")
     for name, observed in seen.items():
         assert row(known[name], observed).startswith(f"| {known[name].what} |")
 
