@@ -87,19 +87,17 @@ def traced(machine: Machine, options: TraceOptions, image: Path | None) -> Itera
         yield None
         return
     from smmu_emu.errors import ConfigurationError
-    from smmu_emu.trace.filters import Filter
-    from smmu_emu.trace.sinks import KeepLast, Sink, open_sink
+    from smmu_emu.trace.symbols import SymbolTable
+    from smmu_emu.trace.tracer import Tracer
 
-    wanted = Filter.parse(options.filters)
     if image is not None and options.path.exists() and options.path.samefile(image):
         raise ConfigurationError(f"--trace {options.path} would overwrite the image")
-    sink: Sink = open_sink(options.path)
-    if options.last is not None:
-        sink = KeepLast(options.last, sink)
-    with make_tracer(machine, image) as tracer:
-        try:
-            tracer.listen(sink, kinds=wanted.kinds, passes=wanted.passer())
-            yield tracer
-            tracer.say("end", "the run ended")
-        finally:
-            sink.close()
+    with Tracer.to_file(
+        machine,
+        options.path,
+        *options.filters,
+        last=options.last,
+        symbols=SymbolTable(image),
+        python_lines=False,
+    ) as tracer:
+        yield tracer

@@ -61,6 +61,7 @@ class PerfettoSink(FileSink):
         self._instant = types.TYPE_INSTANT
         self._describer = Describer()
         self._streams: dict[tuple[str, int], int] = {}
+        self._units: dict[str, int] = {}
         self._lives: dict[tuple[str, int], int] = {}
         self._lanes: list[int] = []
         self._tracks = _FIRST_FREE
@@ -120,12 +121,18 @@ class PerfettoSink(FileSink):
         self._lives[key] = lane
         whose = tag(event.world, event.vmid, event.asid)
         name = f"#{event.entry} {event.base:#x}+{size(event.size_lg2)} -> {event.page:#x} {whose}"
-        self._event(self._begins, event.time, lane, name, event, (event.entry,))
+        self._event(self._begins, event.time, lane, name, event, self._flows(event, (event.entry,)))
 
     def _invalidate(self, event: Invalidation) -> None:
-        self._mark(event, _COMMANDS, event.name or "invalidation", event.removed)
+        flows = self._flows(event, event.removed)
+        self._mark(event, _COMMANDS, event.name or "invalidation", flows)
         for entry in event.removed:
             self._end_life(event.unit, entry)
+
+    def _flows(self, event: Event, entries: tuple[int, ...]) -> tuple[int, ...]:
+        """Numbers for entries that those of no other unit have."""
+        unit = self._units.setdefault(event.unit, len(self._units))
+        return tuple(unit << 48 | entry for entry in entries)
 
     def _end_life(self, unit: str, entry: int) -> None:
         lane = self._lives.pop((unit, entry), None)

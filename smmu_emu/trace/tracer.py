@@ -18,8 +18,10 @@ name it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from itertools import compress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from smmu_emu.interpose import Function, Interposition, Layer, Wrap, interpose
@@ -82,6 +84,39 @@ class Tracer:
         self._places: list[Interposition] = []
         for listener in listeners:
             self.listen(listener, kinds=kinds, passes=passes)
+
+    @classmethod
+    @contextmanager
+    def to_file(
+        cls,
+        subject: Machine | Smmuv3,
+        path: str | Path,
+        *conditions: str,
+        last: int | None = None,
+        symbols: SymbolTable | None = None,
+        python_lines: bool = True,
+    ) -> Iterator[Tracer]:
+        """Trace to a file while this lasts, whatever ends it; the suffix tells the format.
+
+        ``conditions`` are those of `smmu_emu.trace.filters`; with ``last``, only so many events are
+        kept and written at the end.
+
+        Raises: TraceError for a condition or suffix that is none; OSError that names the file.
+        """
+        from smmu_emu.trace.filters import Filter
+        from smmu_emu.trace.sinks import KeepLast, Sink, open_sink
+
+        wanted = Filter.parse(conditions)
+        sink: Sink = open_sink(Path(path))
+        if last is not None:
+            sink = KeepLast(last, sink)
+        with cls(subject, symbols=symbols, python_lines=python_lines) as tracer:
+            try:
+                tracer.listen(sink, kinds=wanted.kinds, passes=wanted.passer())
+                yield tracer
+                tracer.say("end", "the run ended")
+            finally:
+                sink.close()
 
     def listen(
         self, listener: Listener, *, kinds: Iterable[str] = ALL_KINDS, passes: Passes | None = None

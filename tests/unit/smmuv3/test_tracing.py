@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
 
 from smmu_emu.ats import TranslationRequest
+from smmu_emu.interpose import Function, Layer, interpose
 from smmu_emu.policy import Adversary, Choice
 from smmu_emu.port import DmaPort
 from smmu_emu.smmuv3.device import Delays
@@ -33,6 +35,8 @@ from smmu_emu.trace.events import (
     Update,
     Walk,
 )
+from smmu_emu.trace.filters import Filter
+from smmu_emu.trace.readers import read_trace
 from smmu_emu.trace.tracer import Tracer
 from smmu_emu.transaction import Fault
 from tests.unit.smmuv3.ats_rig import ats_ids
@@ -750,3 +754,68 @@ def test_a_traced_bench_answers_as_an_untraced_one() -> None:
         return [a._replace(transaction=None) if isinstance(a, Fault) else a for a in answers]  # type: ignore[arg-type]
 
     assert run(traced=True) == run(traced=False)
+
+
+def test_a_with_block_can_trace_to_a_file(tmp_path: Path) -> None:
+    bench, _, _ = _stage1()
+    path = tmp_path / "t.jsonl"
+    with Tracer.to_file(bench.smmu, path, "kind=access,note", f"stream={SID}"):
+        bench.pa(IOVA)
+    assert not hasattr(bench.smmu.tlb, "interposed")
+    kinds = [type(event) for event in read_trace(path)]
+    assert kinds == [Note, Origin, Access, Note]
+
+
+def test_a_trace_to_a_file_is_whole_though_an_exception_ends_it(tmp_path: Path) -> None:
+    bench, _, _ = _stage1()
+    path = tmp_path / "t.jsonl"
+
+    def fail() -> None:
+        bench.pa(IOVA)
+        raise RuntimeError("a bug elsewhere")
+
+    with (
+        pytest.raises(RuntimeError, match="a bug elsewhere"),
+        Tracer.to_file(bench.smmu, path, "kind=access"),
+    ):
+        fail()
+    assert [type(event) for event in read_trace(path)] == [Origin, Access]
+    assert not hasattr(bench.smmu.tlb, "interposed")
+
+
+def test_an_exception_inside_an_access_loses_none_of_its_events() -> None:
+    bench, _, leaf = _stage1()
+    log = Log(bench)
+
+    def failing(read_u64: Function) -> Function:
+        def read(pa: int) -> object:
+            if pa == leaf:
+                raise RuntimeError("a bug elsewhere")
+            return read_u64(pa)
+
+        return read
+
+    place = interpose(bench.smmu.stages.port, "read_u64", failing, Layer.INJECT)
+    with pytest.raises(RuntimeError):
+        bench.go(IOVA)
+    place.remove()
+    assert len(log.all(ConfigFetch)) == 2
+    assert not log.all(Access)
+    bench.pa(IOVA)
+    assert log.one(Access).outcome == "walk"
+    assert log.one(Walk).transaction == log.one(Access).seq
+
+
+def test_a_stream_that_is_filtered_out_keeps_its_numbers() -> None:
+    bench, _, _ = _stage1()
+    bench.ste(9, V=1, Config=0b101, S1ContextPtr=CD_AT, SHCFG=1)
+    log: list[Event] = []
+    wanted = Filter.parse(["stream=9"])
+    with Tracer(bench.smmu) as tracer:
+        tracer.listen(log.append, passes=wanted.passer())
+        bench.pa(IOVA)
+        bench.pa(IOVA, sid=9)
+        number = next(iter(tracer.units[0].entries.values()))
+    accesses = [event for event in log if isinstance(event, Access)]
+    assert [(a.stream_id, a.outcome, a.entry) for a in accesses] == [(9, "hit", number)]
+    assert not any(isinstance(event, Fill | Walk) for event in log)
