@@ -382,6 +382,12 @@ class Machine:
         """
         self._placement.load_blob(address, data, name)
 
+    @property
+    def image_kind(self) -> str:
+        """What was loaded: "elf", "linux" or "raw"; empty if nothing was."""
+        image = self._placement.image
+        return "" if image is None else image.kind
+
     def loaded_at(self, pa: int) -> Piece | None:
         """What was loaded to a physical address, None if nothing was. Guests may have written it
         since."""

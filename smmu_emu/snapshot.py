@@ -106,11 +106,10 @@ class Snapshot:
         return self._kept
 
 
-def take(machine: Machine, others: tuple[object, ...]) -> Snapshot:
-    """Keep all of a machine that stands still, and of ``others`` that belong to it.
+def check(machine: Machine) -> None:
+    """Refuse machines that have no snapshots.
 
-    Raises: ConfigurationError for a disk whose writes nobody could take back; StateError for
-        something that cannot be kept.
+    Raises: ConfigurationError for a disk whose writes nobody could take back.
     """
     for disk in machine.board.disks:
         if disk.writes_through:
@@ -118,6 +117,14 @@ def take(machine: Machine, others: tuple[object, ...]) -> Snapshot:
                 f"disk {disk.path}: writes go to the file, where no snapshot takes them back; "
                 "use mode snapshot (writes are kept in memory) or ro"
             )
+
+
+def take(machine: Machine, others: tuple[object, ...]) -> Snapshot:
+    """Keep all of a machine that stands still, and of ``others`` that belong to it.
+
+    Raises: ConfigurationError as `check`; StateError for something that cannot be kept.
+    """
+    check(machine)
     snapshot = Snapshot(machine.clock.now, machine.instructions, has_core=machine.has_core)
     snapshot.take_of(machine, others)
     return snapshot

@@ -23,6 +23,7 @@ from smmu_emu.errors import EmulatorError
 _COMMANDS = {
     "run": "run",
     "linux": "linux",
+    "resume": "resume",
     "demo": "demo",
     "qtest": "qtest",
     "tables": "tables",

@@ -22,6 +22,7 @@ from smmu_emu.cli.inject_options import inject_options, injected
 from smmu_emu.cli.parameters import FILE, NUMBER
 from smmu_emu.cli.policy_options import policy_option
 from smmu_emu.cli.provenance_options import provenance_options, scouted, who_wrote
+from smmu_emu.cli.save_options import save_options, saved
 from smmu_emu.cli.trace_options import (
     NO_TRACE,
     TraceOptions,
@@ -105,6 +106,7 @@ class DiskParameter(click.ParamType["tuple[Path, str, str]"]):
 @policy_option
 @trace_options
 @provenance_options
+@save_options
 @check_options
 def command(**options: Any) -> None:
     """Boot a Linux kernel on the emulated board."""
@@ -138,6 +140,7 @@ def boot(
     plans: tuple[Path, ...] = (),
     trace: TraceOptions = NO_TRACE,
     provenance: bool = False,
+    save_path: Path | None = None,
     check: CheckOptions = NO_CHECK,
     policy: str | None = None,
 ) -> int:
@@ -174,6 +177,7 @@ def boot(
         )
         recorder = Recorder(machine)
         with (
+            saved(machine, save_path),
             traced(machine, trace, kernel) as tracer,
             who_wrote(machine, where, recorder, tracer),
             injected(machine, plans, kernel, tracer) as injection,

@@ -30,6 +30,7 @@ from smmu_emu.cli.inject_options import inject_options, injected
 from smmu_emu.cli.parameters import FILE, FILE_AT, NUMBER
 from smmu_emu.cli.policy_options import check_policy_options, policy_options, sweep_image
 from smmu_emu.cli.provenance_options import provenance_options, scouted, who_wrote
+from smmu_emu.cli.save_options import save_options, saved
 from smmu_emu.cli.trace_options import (
     NO_TRACE,
     TraceOptions,
@@ -108,6 +109,7 @@ Numbers are decimal or 0x...; K, M and G after them are powers of 1024.
 @policy_options
 @trace_options
 @provenance_options
+@save_options
 @check_options
 def command(**options: Any) -> None:
     """Run IMAGE (an ELF or a raw binary) on the emulated board."""
@@ -144,6 +146,7 @@ def run_image(
     plans: tuple[Path, ...] = (),
     trace: TraceOptions = NO_TRACE,
     provenance: bool = False,
+    save_path: Path | None = None,
     check: CheckOptions = NO_CHECK,
     policy: str | None = None,
     policy_sweep: int | None = None,
@@ -191,6 +194,7 @@ def run_image(
         where = scouted(machine, provenance, lambda: machine.run(max_instructions))
         recorder = Recorder(machine)
         with (
+            saved(machine, save_path),
             traced(machine, trace, image) as tracer,
             checked(machine, check, image, tracer) as findings,
             who_wrote(machine, where, recorder, findings.tracer or tracer),
