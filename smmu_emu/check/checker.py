@@ -127,14 +127,17 @@ class Checker:
             if self.machine is None:
                 raise ConfigurationError("isolation is checked of machines: give Checker one")
             self._isolation = Isolation(self.machine)
-            for unit in self.units.values():
-                self._isolation.listeners.append(unit.isolation.breached)
-                break
+            name, unit = next(iter(self.units.items()))
+            self._isolation.listeners.append(unit.isolation.breached)
+            self._isolation.mappings.trace_to(self.tracer, name)
             self._isolation.install()
         return self._isolation
 
     def follow(self, driver: object) -> None:
-        """Take a reference driver's word for what streams may reach, from now on."""
+        """Take a reference driver's word for what streams may reach, from now on.
+
+        What it unmaps must be gone when its ``unmap`` returns.
+        """
         self.isolation.mappings.listen_to(driver)
 
     # -- events

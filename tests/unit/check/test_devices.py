@@ -35,6 +35,23 @@ def test_landing_outside_what_the_driver_mapped_is_found() -> None:
     assert f"at pa {OTHER_PA:#x} through iova {IOVA:#x}" in finding.text
 
 
+def test_unmap_of_a_followed_driver_is_due_when_it_returns() -> None:
+    bench = Bench()
+    bench.checker.follow(bench.driver)
+    domain = bench.driver.domain()
+    bench.driver.attach(SID, domain)
+    domain.map(IOVA, PAGE_PA, PAGE)
+    assert bench.dma()
+    domain.unmap(IOVA, PAGE)
+    assert bench.checker.findings == []
+    domain.map(IOVA, PAGE_PA, PAGE)
+    assert bench.dma()
+    domain.invalidate = False
+    domain.unmap(IOVA, PAGE)
+    [finding] = bench.checker.findings
+    assert "software says that the addresses are not mapped" in finding.text
+
+
 @pytest.mark.parametrize("name", ["queue", "ste"])
 def test_device_that_writes_the_smmus_own_memory_is_found(name: str) -> None:
     bench = Bench()
