@@ -21,6 +21,7 @@ ROWS = [[cell.strip() for cell in line.split("|")[1:-1]] for line in PAGE.splitl
 def machine() -> Machine:
     devices = [name for name in catalogue.PCI_DEVICES if name != "pcie-root-port"]
     devices.append("pcie-root-port")
+    devices += ["virtio-net-pci", "virtio-console-pci"]
     return Machine.virt(devices=devices, pmcg=True, smmu_ids=PRESETS["qemu"])
 
 
@@ -30,6 +31,13 @@ def test_every_window_is_in_the_table() -> None:
     assert listed["0x0a000000"] == f"{SLOT:#x}"
     listed["0x0a000000"] = "0x4000"
     windows = machine().memory.windows
+    assert listed == {f"{w.base:#010x}": f"{w.end - w.base:#x}" for w in windows}
+
+
+def test_every_window_of_firmware_is_in_its_table() -> None:
+    listed = {row[1]: row[2] for row in ROWS if len(row) == 4 and row[1].startswith("0x0")}
+    others = {window.name for window in machine().memory.windows}
+    windows = [w for w in Machine.virt(bios=b"x").memory.windows if w.name not in others]
     assert listed == {f"{w.base:#010x}": f"{w.end - w.base:#x}" for w in windows}
 
 
@@ -69,6 +77,7 @@ def test_every_pci_device_is_in_the_table_with_its_identity() -> None:
         for function in machine().board.pcie.everything
     }
     found["(host bridge)"] = found.pop("host bridge")
+    assert listed.pop("virtio-blk-pci") == "1af4:1042"  # it needs an image: test_pci.py
     assert listed == found
 
 
