@@ -41,17 +41,8 @@ class Causes:
     """
 
     unsaved = (
-        *(
-            "_clock",
-            "_tracer",
-            "_machine",
-            "_symbols",
-            "_stacks",
-            "_instructions",
-            "_known",
-            "_lines",
-        ),
-        "_inside",
+        *("_tracer", "_machine", "_symbols", "_python_lines", "deferred", "_clock", "_pc"),
+        *("_now", "_last", "_stacks", "_instructions", "_known", "_lines", "_inside"),
     )
 
     def __init__(

@@ -123,6 +123,11 @@ class _Ground:
             self._walks = [walk for walk in self._walks if walk.transaction > event.seq]
         elif isinstance(event, Record) and subject.is_of(event):
             self.streams.add(f"{event.stream_id:#x}")
+        elif isinstance(event, Evict):
+            self._fills.pop(event.entry, None)
+        elif isinstance(event, Invalidation):
+            for entry in event.removed:
+                self._fills.pop(entry, None)
 
     def _learn(self, access: Access) -> None:
         self.accesses.add(access.seq)

@@ -54,7 +54,10 @@ class Tracer:
     ``seq`` is the number of the last event, ``kinds`` what somebody wants.
     """
 
-    unsaved = ("machine", "clock", "causes", "units", "held", "_listeners", "_places", "writer_of")
+    unsaved = (
+        *("machine", "clock", "kinds", "seq", "held", "landings", "writer_of", "causes"),
+        *("units", "_listeners", "_calls", "_passers", "_streams", "_places"),
+    )
 
     def __init__(
         self,

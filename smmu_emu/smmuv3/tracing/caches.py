@@ -37,6 +37,8 @@ class CacheTracing:
     ``made`` is the number of the entry that the last miss made.
     """
 
+    unsaved = ("unit", "tlb", "what", "made", "_inserting", "clearing")
+
     def __init__(self, unit: UnitTracing, cache: Tlb, what: str) -> None:
         self.unit = unit
         self.tlb = cache

@@ -27,6 +27,8 @@ _KINDS = ("config-fetch", "config-invalidation", "access")
 class ConfigTracing:
     """Tells of one configuration cache."""
 
+    unsaved = ("unit", "cache", "_structure", "_index", "_stream_id", "_read", "_cd", "_inside")
+
     def __init__(self, unit: UnitTracing) -> None:
         self.unit = unit
         self.cache = unit.smmu.configuration

@@ -36,8 +36,11 @@ _COMMANDS = ("command", "invalidation", "config-invalidation", "atc-invalidation
 class ControlTracing:
     """Tells of one SMMU's registers and commands.
 
-    ``data`` are the bytes of the command that is being executed, empty outside.
+    ``data`` are the bytes of the command that is being executed, empty outside. Snapshots may
+    reach this by effects that are yet to come; a trace goes on whatever is brought back.
     """
+
+    unsaved = ("unit", "data", "_place", "_index", "_command", "_told", "_rings", "_sent")
 
     def __init__(self, unit: UnitTracing) -> None:
         self.unit = unit

@@ -26,6 +26,8 @@ MOST_LEFT = 64
 class InvalidationTracing:
     """Tells of one SMMU's TLB invalidations."""
 
+    unsaved = ("unit", "_removed")
+
     def __init__(self, unit: UnitTracing) -> None:
         self.unit = unit
         self._removed: list[int] | None = None

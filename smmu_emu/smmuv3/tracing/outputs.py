@@ -27,6 +27,8 @@ _FETCHES = frozenset({"F_STE_FETCH", "F_CD_FETCH", "F_WALK_EABT"})
 class OutputTracing:
     """Tells of one SMMU's records and interrupts."""
 
+    unsaved = ("unit", "_fault", "_recorded", "_request", "_source")
+
     def __init__(self, unit: UnitTracing) -> None:
         self.unit = unit
         self._fault: Fault | None = None

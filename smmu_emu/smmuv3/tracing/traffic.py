@@ -63,6 +63,8 @@ class _Outer(NamedTuple):
 class TrafficTracing:
     """Tells of one SMMU's accesses."""
 
+    unsaved = ("unit", "_wanted", "_lands", "_denied", "_answered")
+
     def __init__(self, unit: UnitTracing) -> None:
         self.unit = unit
         self._wanted = self._lands = False

@@ -37,6 +37,12 @@ class UnitTracing:
     of what is cached.
     """
 
+    unsaved = (
+        *("tracer", "smmu", "name", "clock", "incoming", "access", "cause", "entries"),
+        *("configs", "numbers", "walks", "caches", "pointers", "invalidations"),
+        *("configuration", "traffic", "control", "outputs"),
+    )
+
     def __init__(self, tracer: Tracer, smmu: Smmuv3) -> None:
         self.tracer = tracer
         self.smmu = smmu

@@ -47,6 +47,8 @@ class WalkTracing:
     of stage 2 or a pointer to a table that is used. ``behind`` keeps them for such entries.
     """
 
+    unsaved = ("unit", "descriptors", "behind", "_used", "_begun", "_reads", "_stage", "_wanted")
+
     def __init__(self, unit: UnitTracing) -> None:
         self.unit = unit
         self.descriptors: list[int] = []
