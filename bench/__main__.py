@@ -10,7 +10,17 @@ from importlib import import_module
 
 from bench.measure import Row
 
-PARTS = ("startup", "core", "smmu", "pgtable", "machine", "provenance", "campaign", "trace", "check")
+PARTS = (
+    "startup",
+    "core",
+    "smmu",
+    "pgtable",
+    "machine",
+    "provenance",
+    "campaign",
+    "trace",
+    "check",
+)
 SLOW_PARTS = ("linux",)
 """Measured only where they are named."""
 
