@@ -165,8 +165,11 @@ class ClientEngine(Engine):
     ) -> tuple[int, int] | None:
         """One transaction; None if the access takes an exception instead."""
         pace, port = self._pace, self._client.port
-        pace.sync()
         fetch, write = wanted == abi.PROT_EXEC, wanted == abi.PROT_WRITE
+        if fetch:
+            pace.sync_to_fetch()
+        else:
+            pace.sync()
         iova = self._address(va, fetch)
         transaction = Transaction(
             port.stream_id, iova, write, privileged, fetch, self._client.substream_id

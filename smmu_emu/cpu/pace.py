@@ -147,6 +147,10 @@ class Pace:
         """Virtual time of the instruction that is executing."""
         return self.origin + self._counters[0] * self.ns
 
+    def sync_to_fetch(self) -> None:
+        """Set the clock to the instruction that is fetched: the one after those that have begun."""
+        self.clock.now = self.origin + (self._counters[0] + 1) * self.ns
+
     def settle(self) -> None:
         """End the slice at the clock's next deadline, if that came nearer."""
         deadline = self.clock.next_deadline()

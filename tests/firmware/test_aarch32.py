@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import random
 import subprocess
 
 import emulated
@@ -14,6 +15,8 @@ from smmu_emu.machine import Machine
 
 IMAGES = qemu_virt.IMAGES / "aarch32"
 EXPECTED = qemu_virt.EXPECTED / "aarch32"
+AT = 0x4010_0000
+LONGEST_IT_BLOCK = 4
 NAMES = sorted(image.stem for image in IMAGES.glob("*.elf"))
 
 
@@ -75,3 +78,20 @@ def test_snapshot_of_an_aarch32_machine_goes_on_the_same_way() -> None:
         machine.restore(snapshot)
         assert machine.run() == first
         assert bytes(machine.output) == output
+
+
+@pytest.mark.parametrize("kind", ["random", "always executed", "coprocessor", "t32"])
+def test_random_code_ends_with_a_result(kind: str) -> None:
+    chance = random.Random(kind)
+    fixed = {"always executed": 0xE000_0000, "coprocessor": 0xEE00_0F10}.get(kind, 0)
+    free = {"always executed": 28, "coprocessor": 24}.get(kind, 32)
+    with Machine.virt(cpu_model="cortex-a15", ram=16 << 20) as machine:
+        for _ in range(15):
+            machine.reset()
+            words = [fixed | chance.getrandbits(free) for _ in range(1024)]
+            code = b"".join(word.to_bytes(4, "little") for word in words)
+            machine.load(code, load_address=AT, entry=AT | (kind == "t32"))
+            result = machine.run(50_000)
+            assert 0 <= result.status <= 255
+            assert result.reason
+            assert result.instructions <= 50_000 + LONGEST_IT_BLOCK

@@ -17,6 +17,7 @@ from smmu_emu.smmuv3 import PRESETS
 from smmu_emu.smmuv3.device import Delays
 from smmu_emu.smmuv3.spec.event import EventRecord
 from smmu_emu.snapshot import Snapshot
+from smmu_emu.transaction import Transaction
 from tests.unit.cpu import a64
 
 RAM = 0x4000_0000
@@ -193,6 +194,23 @@ def test_core_passes_untranslated_before_the_smmu_is_enabled() -> None:
         machine.core.set_x(1, BYPASSED)
         machine.run(1)
         assert machine.core.x(0) & 0xFFFF_FFFF == a64.ldr(0, 1)
+
+
+def test_transactions_are_made_at_the_time_of_their_instruction() -> None:
+    rig = Rig(a64.NOP, a64.ldr(0, 1), a64.NOP, a64.br(3), a64.SPIN)
+    rig.domain.map(NOT_MAPPED, CODE_PA, 0x1000, Prot.READ)
+    rig.core.set_x(3, NOT_MAPPED + 16)
+    times: list[tuple[int, int]] = []
+    translate = rig.smmu.translate
+
+    def timed(transaction: Transaction) -> object:
+        times.append((transaction.iova, rig.machine.clock.now))
+        return translate(transaction)
+
+    rig.smmu.translate = timed  # type: ignore[method-assign, assignment]
+    rig.machine.clock.advance(1000)
+    rig.run(5)
+    assert times == [(CODE, 1000), (DATA, 1001), (NOT_MAPPED + 16, 1004)]
 
 
 # -- what does not
