@@ -15,9 +15,8 @@ What a class can say about itself:
 - ``after_put_back()`` is called after all is back: make anew what is unsaved.
 
 Functions that stand before others (`smmu_emu.interpose`) are no state: they stay as they are.
-Views of RAM, and what a module of another package holds by name for the whole process, are not
-walked. What cannot be kept (generators, files, threads, objects of C libraries) is a `StateError`
-that says where it is.
+Views of RAM, and what pgtable holds for the whole process, are not walked. What cannot be kept
+(generators, files, threads, objects of C libraries) is a `StateError` that says where it is.
 """
 
 from __future__ import annotations
@@ -229,12 +228,11 @@ def keep(*roots: object, where: str = "machine") -> Kept:
 
 
 def is_global(value: object) -> bool:
-    """Whether an object of another package belongs to the process: its module holds it by name."""
+    """Whether an object belongs to the whole process: a module of pgtable holds it by name."""
     name = type(value).__module__
-    if name.startswith("smmu_emu."):
+    if not name.startswith("pgtable."):
         return False
-    module = sys.modules.get(name)
-    return module is not None and any(one is value for one in vars(module).values())
+    return any(one is value for one in vars(sys.modules[name]).values())
 
 
 _Trace = tuple[Any, Any]

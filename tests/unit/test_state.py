@@ -212,6 +212,16 @@ def test_views_of_mapped_memory_and_globals_of_others_are_left_alone() -> None:
     assert not any(part is formats for part, *_ in kept.objects)
 
 
+SOMEBODYS_DEVICE = Thing(n=1)
+
+
+def test_device_that_a_script_has_as_a_global_is_kept() -> None:
+    kept = keep(Thing(device=SOMEBODYS_DEVICE))
+    SOMEBODYS_DEVICE.n = 2
+    kept.put_back()
+    assert SOMEBODYS_DEVICE.n == 1
+
+
 # -- hooks
 
 
