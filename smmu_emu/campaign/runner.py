@@ -11,6 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -99,7 +100,8 @@ class Prepared:
         """Run from the start with a plan's faults; ``attach`` may listen meanwhile."""
         machine = self.machine
         machine.restore(self.snapshot)
-        with _Watch(machine, self.allow) as watch, Injector(machine, plan) as injector:
+        image = Path(self.target.image)
+        with _Watch(machine, self.allow) as watch, Injector(machine, plan, image) as injector:
             detach = attach(machine, injector) if attach is not None else None
             try:
                 result = machine.run(self.limit)
@@ -147,7 +149,7 @@ class _Watch:
 
     def _refused(self, event: FaultEvent) -> None:
         fault = event.fault
-        self.reasons.setdefault(_NUMBERS.sub("N", fault.reason))
+        self.reasons[_without_numbers(fault.reason)] = None
         if event.record is not None:
             self.events[EventCode(fault.code).name] += 1
 
@@ -178,6 +180,11 @@ class _Watch:
             tuple(map(str, breaches[:_SHOWN_BREACHES])),
             len(breaches),
         )
+
+
+@lru_cache(4096)
+def _without_numbers(reason: str) -> str:
+    return _NUMBERS.sub("N", reason)
 
 
 def _digest(landings: Counter[tuple[int, bytes]], pages: dict[int, bytes]) -> bytes:

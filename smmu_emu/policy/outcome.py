@@ -92,7 +92,8 @@ class Observer:
             record[_TAG_BYTES] = bytes(2)
         key = bytes(record)
         self._records[key] += 1
-        self._words.setdefault(key, describe(event.fault))
+        if key not in self._words:
+            self._words[key] = describe(event.fault)
 
     def _writing(self, write: Write) -> Write:
         ram = self.machine.ram

@@ -10,6 +10,7 @@ ignored in every version, and the page-0 twins of page-1 registers do not exist.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import NamedTuple
 
 from smmu_emu.bits import Word
@@ -63,11 +64,7 @@ class RegisterFile:
         self.intercept: dict[str, Callable[[int], None]] = {}
         self.written: dict[str, Callable[[int], None]] = {}
         self._writable = _writable_masks(ids)
-        self._parts = {
-            (register.offset + delta, size): part
-            for register in REGISTERS.values()
-            for delta, size, part in _parts_of(register)
-        }
+        self._parts = _all_parts()
         self.reset()
 
     def reset(self) -> None:
@@ -149,8 +146,22 @@ def _parts_of(register: Register) -> list[tuple[int, int, _Part]]:
     return [(0, 4, low), (4, 4, _Part(register.name, 32, 0xFFFF_FFFF)), (0, 8, whole)]
 
 
+@cache
+def _all_parts() -> dict[tuple[int, int], _Part]:
+    """What each legal access reaches, by its offset and size; shared and never changed."""
+    return {
+        (register.offset + delta, size): part
+        for register in REGISTERS.values()
+        for delta, size, part in _parts_of(register)
+    }
+
+
+@cache
 def _writable_masks(ids: IdRegisters) -> dict[str, int]:
-    """Bits that exist and that software may write, by register; the others read as they are."""
+    """Bits that exist and that software may write, by register; the others read as they are.
+
+    Shared by all units with these ID registers, and never changed.
+    """
     has = ids.features
     address = (1 << ids.output_bits) - 1
     queue_base = (QUEUE_BASE.mask("ADDR") & address) | QUEUE_BASE.mask("LOG2SIZE", "HINT")
