@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
@@ -15,6 +18,9 @@ from smmu_emu.cli.parameters import FILE, NUMBER
 if TYPE_CHECKING:
     from smmu_emu.machine import Machine
     from smmu_emu.trace.tracer import Tracer
+
+TERMINATED = 143
+"""Status of a run that SIGTERM ended, as of any process that does not heed it."""
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -92,12 +98,36 @@ def traced(machine: Machine, options: TraceOptions, image: Path | None) -> Itera
 
     if image is not None and options.path.exists() and options.path.samefile(image):
         raise ConfigurationError(f"--trace {options.path} would overwrite the image")
-    with Tracer.to_file(
-        machine,
-        options.path,
-        *options.filters,
-        last=options.last,
-        symbols=SymbolTable(image),
-        python_lines=False,
-    ) as tracer:
+    with (
+        Tracer.to_file(
+            machine,
+            options.path,
+            *options.filters,
+            last=options.last,
+            symbols=SymbolTable(image),
+            python_lines=False,
+        ) as tracer,
+        _ended_by_sigterm(machine),
+    ):
         yield tracer
+
+
+@contextmanager
+def _ended_by_sigterm(machine: Machine) -> Iterator[None]:
+    """Whoever kills a run, as timeout(1) does, gets what was traced so far, and a whole file."""
+    if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the second one is obeyed at once
+        core = machine.running_core
+        if core is None:
+            sys.exit(TERMINATED)
+        core.request_exit("terminated", TERMINATED)
+
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -133,7 +133,11 @@ def test_the_last_events_alone_can_be_kept(cli: Cli, tmp_path: Path, events: lis
     assert kept[0].text == f"{len(plain) - 10} earlier events were dropped"
 
 
-def test_ctrl_c_loses_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("number", "said", "status"),
+    [(signal.SIGINT, "interrupted", 130), (signal.SIGTERM, "terminated", 143)],
+)
+def test_ctrl_c_and_kill_lose_nothing(tmp_path: Path, number: int, said: str, status: int) -> None:
     path = tmp_path / "t.jsonl"
     loop = (0x52A1_20A2, 0xB940_0043, 0x17FF_FFFF)  # movz w2, SMMU; ldr w3, [x2]; b
     running = start(*image(tmp_path, *put_uart("x"), *loop), "--no-report", "--trace", path)
@@ -142,9 +146,9 @@ def test_ctrl_c_loses_nothing(tmp_path: Path) -> None:
     while path.stat().st_size < 500_000:  # it is written while the run goes on
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    running.send_signal(signal.SIGINT)
-    assert finish(running) == ("", "smmu-emu: interrupted\n")
-    assert running.returncode == 130
+    running.send_signal(number)
+    assert finish(running) == ("", f"smmu-emu: {said}\n")
+    assert running.returncode == status
     events = list(read_trace(path))
     assert [event.seq for event in events] == list(range(1, len(events) + 1))
     assert sum(isinstance(event, RegisterAccess) for event in events) > 4000
