@@ -22,7 +22,7 @@ from smmu_emu.errors import EmulatorError
 
 _WORDS = 256
 """How much of uc_struct is searched, in 64-bit words."""
-_REACH = 0x10000
+REACH = 0x10000
 """How far behind a pointer in uc_struct the registers may lie, in bytes."""
 _MARKS = [0x5A5A_0000_0000_0000 + i * 0x01_0101_0101 for i in range(29)]
 _PC_MARK = 0x1234_5678_9ABC
@@ -59,7 +59,7 @@ class Layout(NamedTuple):
     lines: int
 
 
-class _Peeker:
+class Peeker:
     """Reads this process's memory, and answers None where there is none."""
 
     def __init__(self) -> None:
@@ -89,9 +89,9 @@ def find_layout() -> Layout:
     uc.ctl_exits_enabled(True)
     uc.mem_map(0x1000, 0x1000)
     uc.mem_write(0x1000, struct.pack("<5I", _NOP, _NOP, _NOP, _SVC | 0x1234 << 5, _NOP))
-    peeker = _Peeker()
+    peeker = Peeker()
     try:
-        counter = _find_counter(uc)
+        counter = find_counter(uc)
         for number, mark in enumerate(_MARKS):
             uc.reg_write(arm64_const.UC_ARM64_REG_X0 + number, mark)
         uc.reg_write(arm64_const.UC_ARM64_REG_PC, _PC_MARK)
@@ -104,59 +104,61 @@ def find_layout() -> Layout:
     return Layout(counter, counter + 1, cpu, registers, syndrome, requests, lines)
 
 
-def _words(uc: Any) -> list[int]:
+def engine_words(uc: Any) -> list[int]:
+    """The first words of uc_struct."""
     return list((ctypes.c_uint64 * _WORDS).from_address(uc._uch.value))
 
 
-def _start(uc: Any, address: int, count: int) -> None:
+def execute(uc: Any, address: int, count: int) -> None:
+    """Execute so many instructions."""
     abi.library().uc_emu_start(uc._uch, address, 0, 0, count)
 
 
-def _find_counter(uc: Any) -> int:
+def find_counter(uc: Any) -> int:
     """The word that goes to count + 1 when a slice of count ends, with count in the next word."""
     candidates = set(range(_WORDS - 1))
     for count in (2, 1, 3):
-        _start(uc, 0x1000, count)
-        words = _words(uc)
+        execute(uc, 0x1000, count)
+        words = engine_words(uc)
         candidates &= {
             i for i in range(_WORDS - 1) if words[i] == count + 1 and words[i + 1] == count
         }
     if len(candidates) != 1:
-        raise EmulatorError(_unknown("instruction counter"))
+        raise EmulatorError(unknown("instruction counter"))
     return candidates.pop()
 
 
-def _find_registers(uc: Any, peeker: _Peeker) -> tuple[int, int]:
+def _find_registers(uc: Any, peeker: Peeker) -> tuple[int, int]:
     marks = struct.pack("<29Q", *_MARKS)
-    for index, pointer in enumerate(_words(uc)):
+    for index, pointer in enumerate(engine_words(uc)):
         if pointer < 0x10000 or pointer & 7 or pointer >> 47:
             continue
-        data = peeker.peek(pointer, _REACH)
+        data = peeker.peek(pointer, REACH)
         at = data.find(marks)
         if at >= 0 and len(data) >= at + 34 * 8:
             pc, _, aarch64 = struct.unpack_from("<QII", data, at + 32 * 8)
             if (pc, aarch64) == (_PC_MARK, 1):
                 return index, at
-    raise EmulatorError(_unknown("registers"))
+    raise EmulatorError(unknown("registers"))
 
 
-def _find_syndrome(uc: Any, peeker: _Peeker, cpu: int, registers: int) -> int:
+def _find_syndrome(uc: Any, peeker: Peeker, cpu: int, registers: int) -> int:
     """Where the syndrome of an SVC with a known number appears, with target level 1 behind it."""
-    _start(uc, 0x100C, 1)
-    base = _words(uc)[cpu] + registers
+    execute(uc, 0x100C, 1)
+    base = engine_words(uc)[cpu] + registers
     wanted, target = struct.pack("<I", 0x5600_1234), struct.pack("<I", 1)
-    data = peeker.peek(base, _REACH)
+    data = peeker.peek(base, REACH)
     at = data.find(wanted)
     while at >= 0:
         if data[at + 16 : at + 20] == target:
             return at
         at = data.find(wanted, at + 1)
-    raise EmulatorError(_unknown("exception syndrome"))
+    raise EmulatorError(unknown("exception syndrome"))
 
 
 def _find_requests(uc: Any, cpu: int, registers: int) -> int:
     """The word in which HCR_EL2.VI asks for a virtual IRQ; and a physical one is taken from it."""
-    state = _words(uc)[cpu]
+    state = engine_words(uc)[cpu]
     words = (ctypes.c_uint32 * (min(_REQUESTS, registers) // 4)).from_address(state)
     seen = []
     for hcr in (_HCR_RW, _HCR_RW | _HCR_VI, _HCR_RW):
@@ -165,12 +167,12 @@ def _find_requests(uc: Any, cpu: int, registers: int) -> int:
     found = [i for i, row in enumerate(zip(*seen, strict=True)) if row == (0, VIRQ_REQUEST, 0)]
     if len(found) == 1 and _takes_irq(uc, words, found[0]):
         return 4 * found[0]
-    raise EmulatorError(_unknown("interrupt requests"))
+    raise EmulatorError(unknown("interrupt requests"))
 
 
 def _find_lines(uc: Any, cpu: int, syndrome: int, requests: int) -> int:
     """The word, near the syndrome, that makes HCR_EL2 ask for a virtual IRQ without its VI."""
-    state = _words(uc)[cpu]
+    state = engine_words(uc)[cpu]
     asked = ctypes.c_uint32.from_address(state + requests)
     found = []
     for offset in _BEHIND_SYNDROME:
@@ -182,7 +184,7 @@ def _find_lines(uc: Any, cpu: int, syndrome: int, requests: int) -> int:
             word.value = 0
             _set_system(uc, _HCR_EL2, _HCR_RW)
     if len(found) != 1:
-        raise EmulatorError(_unknown("virtual interrupt lines"))
+        raise EmulatorError(unknown("virtual interrupt lines"))
     return found[0]
 
 
@@ -194,7 +196,7 @@ def _takes_irq(uc: Any, words: Any, index: int) -> bool:
     uc.reg_write(arm64_const.UC_ARM64_REG_PSTATE, _EL1H_UNMASKED)
     _set_system(uc, (3, 6, 1, 1, 0), _SCR)
     words[index] |= IRQ_REQUEST
-    _start(uc, 0x1000, 1)
+    execute(uc, 0x1000, 1)
     words[index] &= ~IRQ_REQUEST
     after: int = uc.reg_read(arm64_const.UC_ARM64_REG_PC)
     return after == _IRQ_VECTOR + 4
@@ -207,7 +209,8 @@ def _set_system(uc: Any, register: tuple[int, int, int, int, int], value: int) -
     uc.reg_write(arm64_const.UC_ARM64_REG_CP_REG, (crn, crm, op0, op1, op2, value))
 
 
-def _unknown(what: str) -> str:
+def unknown(what: str) -> str:
+    """The complaint about another build."""
     return (
         f"this build of Unicorn keeps its {what} where they cannot be found; "
         "install the wheel this package names: pip install unicorn==2.1.4"

@@ -31,9 +31,9 @@ def find_layout32() -> Layout:
     uc.ctl_exits_enabled(True)
     uc.mem_map(0x1000, 0x1000)
     uc.mem_write(0x1000, struct.pack("<5I", _NOP, _NOP, _NOP, _SVC, _NOP))
-    peeker = layout._Peeker()
+    peeker = layout.Peeker()
     try:
-        counter = layout._find_counter(uc)
+        counter = layout.find_counter(uc)
         cpu, registers = _find_registers(uc, peeker)
         syndrome = _find_syndrome(uc, peeker, cpu, registers)
         requests = _find_requests(uc, cpu, registers)
@@ -49,37 +49,37 @@ def find_layout32() -> Layout:
     )
 
 
-def _find_registers(uc: Any, peeker: layout._Peeker) -> tuple[int, int]:
+def _find_registers(uc: Any, peeker: layout.Peeker) -> tuple[int, int]:
     from unicorn import arm_const
 
     for number, mark in enumerate(_MARKS):
         uc.reg_write(arm_const.UC_ARM_REG_R0 + number, mark)
-    for index, pointer in enumerate(layout._words(uc)):
+    for index, pointer in enumerate(layout.engine_words(uc)):
         if pointer < 0x10000 or pointer & 7 or pointer >> 47:
             continue
-        at = peeker.peek(pointer, layout._REACH).find(struct.pack("<13I", *_MARKS))
+        at = peeker.peek(pointer, layout.REACH).find(struct.pack("<13I", *_MARKS))
         if at >= 0:
             return index, at
-    raise EmulatorError(layout._unknown("registers"))
+    raise EmulatorError(layout.unknown("registers"))
 
 
-def _find_syndrome(uc: Any, peeker: layout._Peeker, cpu: int, registers: int) -> int:
+def _find_syndrome(uc: Any, peeker: layout.Peeker, cpu: int, registers: int) -> int:
     """Where the syndrome of an SVC with a known number appears, with target level 1 behind it."""
-    layout._start(uc, 0x100C, 1)
-    data = peeker.peek(layout._words(uc)[cpu] + registers, layout._REACH)
+    layout.execute(uc, 0x100C, 1)
+    data = peeker.peek(layout.engine_words(uc)[cpu] + registers, layout.REACH)
     at = data.find(_SYNDROME)
     while at >= 0:
         if data[at + 16 : at + 20] == _TARGET:
             return at
         at = data.find(_SYNDROME, at + 1)
-    raise EmulatorError(layout._unknown("exception syndrome"))
+    raise EmulatorError(layout.unknown("exception syndrome"))
 
 
 def _find_requests(uc: Any, cpu: int, registers: int) -> int:
     """The word in which HCR.VI asks for a virtual IRQ."""
     from unicorn import arm_const
 
-    state = layout._words(uc)[cpu]
+    state = layout.engine_words(uc)[cpu]
     words = (ctypes.c_uint32 * (min(_REQUESTS, registers) // 4)).from_address(state)
     seen = []
     for hcr in (0, _HCR_VI, 0):
@@ -87,5 +87,5 @@ def _find_requests(uc: Any, cpu: int, registers: int) -> int:
         seen.append(list(words))
     found = [i for i, row in enumerate(zip(*seen, strict=True)) if row == (0, _VIRQ_REQUEST, 0)]
     if len(found) != 1:
-        raise EmulatorError(layout._unknown("interrupt requests"))
+        raise EmulatorError(layout.unknown("interrupt requests"))
     return 4 * found[0]

@@ -21,7 +21,7 @@ def test_counter_and_limit_are_neighbours():
 def test_unknown_build_of_unicorn_is_refused_with_advice(monkeypatch):
     monkeypatch.setattr(layout, "_MARKS", [0x1111_2222_3333_4444] * 29)
     monkeypatch.setattr(layout, "_PC_MARK", 0x9999)
-    monkeypatch.setattr(layout, "_start", lambda *arguments: None)
+    monkeypatch.setattr(layout, "execute", lambda *arguments: None)
     with pytest.raises(EmulatorError, match=r"pip install unicorn==2\.1\.4"):
         layout.find_layout.__wrapped__()
 
