@@ -11,9 +11,13 @@ are never locked), protection registers.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from smmu_emu.devices.reporter import Report, ignore
 from smmu_emu.memory import Ram
+
+if TYPE_CHECKING:
+    from smmu_emu.ram_image import RamImage
 
 SIZE = 64 << 20
 SECTOR = 256 << 10
@@ -56,13 +60,26 @@ class FlashContents(Ram):
 
     unsaved = ("*",)
 
-    def keep_state(self) -> object:
+    def keep_state(self) -> RamImage:
         """The contents now."""
         return self.keep()
 
-    def put_back_state(self, image: object) -> None:
+    def put_back_state(self, image: RamImage) -> None:
         """Bring back what `keep_state` gave."""
-        self.put_back(image)  # type: ignore[arg-type]
+        self.put_back(image)
+
+    def pack_state(self, image: RamImage) -> list[tuple[int, bytes]]:
+        """What `keep_state` gave, as plain data: offsets and bytes of pieces."""
+        return [(start, image.read(start, end - start)) for start, end in image.pieces()]
+
+    def unpack_state(self, packed: list[tuple[int, bytes]]) -> RamImage:
+        """What `put_back_state` takes."""
+        from smmu_emu.ram_image import RamImage
+
+        image = RamImage(self.size)
+        for offset, data in packed:
+            image.write(offset, data)
+        return image
 
 
 class Pflash:

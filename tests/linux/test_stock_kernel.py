@@ -21,7 +21,9 @@ from smmu_emu.cpu.exit import ExitKind
 from smmu_emu.devices.virtio.disk import Disk
 from smmu_emu.machine import Machine
 from smmu_emu.port import DmaPort
+from smmu_emu.report.domains import DomainReport
 from smmu_emu.smmuv3.spec.command import Opcode
+from smmu_emu.trace.contexts import ContextLog
 from smmu_emu.transaction import Transaction
 
 USUAL = Path.home() / ".cache" / "smmu-emu" / "linux"
@@ -57,6 +59,7 @@ class Guest:
             console=self._hear,
             **board,
         )
+        self.contexts = ContextLog(self.machine.smmu)
         self._awaited = b""
         self._start = 0
         self.platform = self.pci = ""
@@ -255,6 +258,19 @@ def disk_that_vanishes_is_an_error_of_the_guests(guest: Guest) -> None:
     assert printed.split()[0] == hashlib.md5(content[: 16 * 4096]).hexdigest()
 
 
+def report_tells_of_domains_and_invalidations(guest: Guest) -> None:
+    """The tables are the kernel's, the reader is not the SMMU's."""
+    commands = guest.machine.smmu.commands.consumed
+    report = DomainReport(guest.machine, guest.contexts.latest, commands)
+    domains = {user: domain for domain in report.domains for user in domain.users}
+    assert {(STREAM, None), (PCI_STREAM, None)} <= domains.keys()
+    assert len({domain.name for domain in domains.values()}) >= 4
+    (mapped,) = domains[PCI_STREAM, None].mapped
+    assert mapped.outside == {"gic v2m": 4096}
+    assert mapped.problems == 0
+    assert report.invalidations["by address"] == commands[Opcode.TLBI_NH_VA]
+
+
 def nothing_unmodelled_was_touched(guest: Guest) -> None:
     assert [str(site) for site in guest.machine.unmodelled] == []
 
@@ -282,6 +298,7 @@ CHECKS = (
     stream_without_driver_is_aborted_and_nobody_hears_of_it,
     disk_still_works_after_bad_dma,
     disk_that_vanishes_is_an_error_of_the_guests,
+    report_tells_of_domains_and_invalidations,
     nothing_unmodelled_was_touched,
     poweroff_ends_the_run_with_status_0,
 )

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from smmu_emu.cpu.exit import ExitKind
 from smmu_emu.machine import Machine
 from tests.unit.cpu import a64
@@ -138,3 +140,17 @@ def test_dma_reads_flash_and_commands_it() -> None:
         assert made.dma(1).read(0, 4) == a64.code(POWER_OFF)[:4]
         made.dma(1).write(0x154, b"\x98")
         assert made.dma(1).read(0x40, 1) == b"Q"
+
+
+def test_snapshot_in_a_file_holds_what_was_programmed(tmp_path: Path) -> None:
+    with machine(POWER_OFF) as made:
+        bank = made.devices["flash1"]
+        for value in (0x20, 0xD0, 0x40, 0x5A, 0x98):
+            bank.write(0x8_0000, 1, value)
+        made.snapshot().save(tmp_path / "flash.snap")
+    with Machine.load_snapshot(tmp_path / "flash.snap") as again:
+        bank = again.devices["flash1"]
+        assert bank.read(0x40, 1) == ord("Q")
+        bank.write(0, 1, 0xFF)
+        assert bank.read(0x8_0000, 2) == 0xFF5A
+        run(again)
