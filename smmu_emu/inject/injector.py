@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -220,10 +221,16 @@ class Injector:
 
     def _symbol_at(self, pc: int) -> str | None:
         if self._symbols is None:
-            from smmu_emu.trace.symbols import SymbolTable
-
-            self._symbols = SymbolTable(self._image)
+            self._symbols = _symbols_of(self._image)
         return self._symbols.find(pc).symbol
+
+
+@lru_cache(maxsize=4)
+def _symbols_of(image: Path | None) -> SymbolTable:
+    """Campaigns inject into the same image very often."""
+    from smmu_emu.trace.symbols import SymbolTable
+
+    return SymbolTable(image)
 
 
 _INNER = ("walk-read", "walk-write", "config-fetch", "event-write")
