@@ -25,6 +25,8 @@ IPS_BITS = (32, 36, 40, 42, 44, 48, 52, 52)
 class IdRegisters:
     """Values of IDR0 to IDR5, IIDR and AIDR. The default is QEMU's, restricted to stage 1."""
 
+    unsaved = ("*",)
+
     idr0: int = 0x0D44101A
     idr1: int = 0x02730010
     idr2: int = 0
