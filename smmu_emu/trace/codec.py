@@ -68,9 +68,17 @@ def make_encoder(kind: type[Event], names: tuple[str, ...], head: str = "") -> E
 
 _dumps = json.JSONEncoder(separators=(",", ":")).encode
 
-ENCODERS: dict[type[Event], Encoder] = {
-    one: make_encoder(one, one._fields, f'"kind":"{kind}"') for kind, one in KINDS.items()
-}
+
+class _Encoders(dict[type[Event], Encoder]):
+    """Made when a kind is first met: few traces have all."""
+
+    def __missing__(self, kind: type[Event]) -> Encoder:
+        word = KIND_OF[kind]
+        encoder = self[kind] = make_encoder(kind, kind._fields, f'"kind":"{word}"')
+        return encoder
+
+
+ENCODERS: dict[type[Event], Encoder] = _Encoders()
 """For each kind of event what makes its line, without the line's end."""
 
 
@@ -149,7 +157,13 @@ def _reader(name: str, spelled: str) -> Callable[[Any], Any] | None:
     return _read_bytes if "bytes" in spelled else None
 
 
-_READERS: dict[type[Event], list[tuple[str, Callable[[Any], Any] | None]]] = {
-    one: [(name, _reader(name, spelled)) for name, spelled in fields_of(one).items()]
-    for one in KIND_OF
-}
+class _Readers(dict[type[Event], list[tuple[str, Callable[[Any], Any] | None]]]):
+    """For each kind its fields, and what makes them of what JSON has; made like encoders."""
+
+    def __missing__(self, kind: type[Event]) -> list[tuple[str, Callable[[Any], Any] | None]]:
+        readers = [(name, _reader(name, spelled)) for name, spelled in fields_of(kind).items()]
+        self[kind] = readers
+        return readers
+
+
+_READERS = _Readers()
