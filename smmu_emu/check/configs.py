@@ -42,7 +42,6 @@ class HeldConfig:
         "substream_id",
         "synced",
         "unit",
-        "used",
         "written",
     )
 
@@ -57,7 +56,6 @@ class HeldConfig:
         self.fetch = event
         self.alive = True
         self.reported: set[str] = set()
-        self.used: Event | None = None
         self.clear()
 
     def clear(self) -> None:
@@ -194,7 +192,6 @@ class Configs:
         self.due(DueConfig(held, Why.CHANGED_AFTER, event))
 
     def _use(self, held: HeldConfig, event: Event) -> None:
-        held.used = event
         if self.peek.read(held.pa, SIZE) == held.data:
             if held.noticed is not None:
                 held.clear()

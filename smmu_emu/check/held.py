@@ -86,7 +86,6 @@ class Held:
         "tag",
         "then",
         "unit",
-        "used",
         "words",
     )
 
@@ -125,7 +124,6 @@ class Held:
         self.alive = True
         self.then: Outcome | None = None
         self.stale: Staleness | None = None
-        self.used: Event | None = None
         self.dropped_by: Invalidation | None = None
         self.reported: set[str] = set()
 

@@ -24,6 +24,7 @@ from smmu_emu.trace.events import Event, TableWrite
 _TABLE_BITS = 0xF800_FFFF_FFFF_F003
 """Of a table descriptor: type, address, hierarchical permissions."""
 _MOST_OWNERS = 8
+_NEAR_LG2, _LARGE = 21, -1
 
 
 class Holdings:
@@ -54,6 +55,7 @@ class Holdings:
         self._owners: dict[int, list[Held]] = {}
         self._now = NOWHERE
         self.version = 0
+        self._stale_near: dict[int, dict[Held, None]] = {}
         self.watch.clear()
 
     # -- coming and going
@@ -84,7 +86,7 @@ class Holdings:
         """It is gone for good."""
         held.alive = False
         held.number = 0
-        self.stale.pop(held, None)
+        self._forget_stale(held)
         key = (held.tag, held.size_lg2, held.base)
         if self.others.get(key) is held:
             del self.others[key]
@@ -150,7 +152,7 @@ class Holdings:
         if found is None:
             if held.stale is not None:
                 held.stale = None
-                self.stale.pop(held, None)
+                self._forget_stale(held)
             if not held.pointer:
                 held.words = {pa: self.peek.word(pa) or 0 for pa in held.words}
             return
@@ -173,6 +175,20 @@ class Holdings:
             stale.noticed, stale.synced, stale.left = before.noticed, before.synced, before.left
             stale.hit, stale.moved_on = before.hit, before.moved_on
         self.stale[held] = None
+        self._stale_near.setdefault(_near(held), {})[held] = None
+
+    def _forget_stale(self, held: Held) -> None:
+        if held in self.stale:
+            del self.stale[held]
+            del self._stale_near[_near(held)][held]
+
+    def stale_at(self, pa: int, size: int) -> list[Held]:
+        """Stale translations that lead to some of ``size`` bytes at ``pa``."""
+        if not self.stale:
+            return []
+        places = range(pa >> _NEAR_LG2, (pa + size - 1 >> _NEAR_LG2) + 1)
+        found = [self._stale_near.get(place, {}) for place in (*places, _LARGE)]
+        return [one for some in found for one in some if one.overlaps_page(pa, size)]
 
     def then(self, held: Held) -> Outcome:
         """What its descriptors say, as they were when it was made."""
@@ -206,6 +222,11 @@ class Holdings:
             if (now ^ value) & _TABLE_BITS:
                 return Difference.MOVED
         return None
+
+
+def _near(held: Held) -> int:
+    """Where in memory something leads to, roughly."""
+    return held.page >> _NEAR_LG2 if held.size_lg2 <= _NEAR_LG2 else _LARGE
 
 
 def same_roots(context: Context, held: Held) -> bool:

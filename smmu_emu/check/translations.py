@@ -144,7 +144,6 @@ class Translations:
             self.held.check_root(held, context, event)
         if held.stale is not None and _matters(held, context or held.context, event):
             self.held.hit(held, event)
-        held.used = event
 
     # -- what goes
 
@@ -229,7 +228,7 @@ class Translations:
     def _judge_at_sync(self, event: Sync) -> None:
         for held in tuple(self.held.stale):
             stale = held.stale
-            if stale is None:
+            if stale is None or (stale.synced is not None and not _is_waiting(held)):
                 continue
             stale.idle = (stale.idle + self._idle)[:_MOST_IDLE]
             if self.reach.user(held) is None:
@@ -291,12 +290,12 @@ class Translations:
     def _look_for_reuse(self, held: Held, event: Fill) -> None:
         """A page, or an address, is in use again while something stale still leads there."""
         size = 1 << held.size_lg2
-        for old in tuple(self.held.stale):
+        for old in self.held.stale_at(held.page, size):
             stale = old.stale
             if stale is None or stale.synced is None or old.pointer or self.lazy:
                 continue
             elsewhere = (old.tag, old.base) != (held.tag, held.base) and not _same_space(old, held)
-            if harms(old) and elsewhere and old.overlaps_page(held.page, size):
+            if harms(old) and elsewhere:
                 self.due(Due(old, Why.PAGE_REUSED, event))
         self._reused_early(held, event, self.unsynced, awaited=True)
         self._reused_early(held, event, self.unawaited, awaited=False)
@@ -339,6 +338,13 @@ def _matters(held: Held, context: Context, event: Access) -> bool:
         kind = context.kinds[event.write | event.privileged << 1 | event.instruction << 2]
         return event.pa is not None and not stale.allowed >> kind & 1
     return event.pa is not None
+
+
+def _is_waiting(held: Held) -> bool:
+    """Whether another CMD_SYNC can say something about what is stale."""
+    stale = held.stale
+    assert stale is not None
+    return bool(stale.hit or stale.left or stale.difference is Difference.ROOT)
 
 
 def _missed(held: Held, idle: list[Event]) -> bool:
