@@ -534,12 +534,8 @@ class Machine:
     def _new_core32(self) -> Core:
         from smmu_emu.cpu.aarch32 import Aarch32Core
 
-        for lacking, what in (
-            (self._core_port, "be behind the SMMU"),
-            (self.board.gicv3, "have a GICv3"),
-        ):
-            if lacking is not None:
-                raise ConfigurationError(f"a {self.cpu_model} cannot {what} here: no AArch32 can")
+        if self.board.gicv3 is not None:
+            raise ConfigurationError(f"a {self.cpu_model} cannot have a GICv3: use the GICv2")
         return Aarch32Core(
             self.memory,
             self.clock,
@@ -547,6 +543,7 @@ class Machine:
             console=self._print,
             command_line=self.command_line,
             unmodelled=self._core_lacks,
+            client=self._make_client(),
         )
 
     def _check_core_stream(self, stream_id: int | None, substream_id: int | None) -> DmaPort | None:

@@ -18,6 +18,8 @@ from collections.abc import Callable
 
 from smmu_emu.clock import Clock
 from smmu_emu.cpu import loadstore32
+from smmu_emu.cpu.client import Client
+from smmu_emu.cpu.client32 import ClientEngine32
 from smmu_emu.cpu.codewatch32 import CodeWatch32
 from smmu_emu.cpu.core import Core
 from smmu_emu.cpu.cp15 import Coprocessor
@@ -154,10 +156,13 @@ class Aarch32Core(Core):
         console: Callable[[bytes], None] | None = None,
         command_line: str = "",
         unmodelled: Callable[[str, int], None] | None = None,
+        client: Client | None = None,
     ) -> None:
         if model not in MODELS32:
             raise ConfigurationError(f"no core model {model!r}; there is {', '.join(MODELS32)}")
-        self._engine: Engine32 = Engine32(memory, model)
+        self._engine: Engine32 = (
+            Engine32(memory, model) if client is None else ClientEngine32(memory, model, client)
+        )
         super().__init__(self._engine, memory, clock, ns_per_instruction, unmodelled)
         engine, pace = self._engine, self._pace
         self._begin_as_firmware_would()
@@ -179,6 +184,8 @@ class Aarch32Core(Core):
         memory.code_written = code.written
         self._begin_as_firmware_would()
         self._pristine = engine.save()
+        if isinstance(engine, ClientEngine32):
+            engine.connect(pace, self._plans, self._report)
 
     def _begin_as_firmware_would(self) -> None:
         engine = self._engine
@@ -268,7 +275,12 @@ class Aarch32Core(Core):
         self._watch.trapped = False
 
     def forget_translations(self) -> None:
-        """Nothing is kept of an SMMU's."""
+        """Ask for every translation anew, from the next instruction on. For an SMMU that changed.
+
+        Only a core that is a client of one has something to forget.
+        """
+        if isinstance(self._engine, ClientEngine32):
+            self._engine.forget()
 
     def _access_at(self, pc: int) -> MemoryAccess | None:
         word = self._engine.instruction_word(pc)

@@ -20,13 +20,14 @@ Reference: IHI 0070 3.12 (masters that cannot wait), 13.1.3; DDI 0487 D1.4.2.1 (
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from smmu_emu.cpu import abi
-from smmu_emu.cpu.engine import PC, Engine
+from smmu_emu.cpu.engine import Engine
 from smmu_emu.cpu.exceptions import EXTERNAL_ABORT, WRITE_NOT_READ
-from smmu_emu.cpu.execution import MASK64
+from smmu_emu.cpu.execution import Execution
 from smmu_emu.cpu.loadstore import is_unprivileged
 from smmu_emu.cpu.mmio import InstructionPlans
 from smmu_emu.cpu.names import SYSTEM
@@ -55,11 +56,12 @@ class Client(NamedTuple):
     look: Callable[[Transaction], int | None]
 
 
-class ClientEngine(Engine):
-    """An engine whose TLB misses go to an SMMU; `connect` it before guest code runs."""
+class SmmuClient(Execution):
+    """An engine whose TLB misses go to an SMMU: `_become_client` of one without an MMU, then
+    `connect` it before guest code runs.
+    """
 
-    def __init__(self, memory: PhysicalMemory, model: str, client: Client) -> None:
-        super().__init__(memory, model, own_mmu=False)
+    def _become_client(self, memory: PhysicalMemory, client: Client) -> None:
         assert client.port.translator is not None
         self._memory = memory
         self._client = client
@@ -142,9 +144,9 @@ class ClientEngine(Engine):
                 entry.paddr, entry.perms = va, abi.PROT_ALL
                 return True
             wanted = _KINDS[kind]
-            word = self._word() if wanted != abi.PROT_EXEC else None
-            privileged = self.level > 0 and not (word is not None and is_unprivileged(word))
-            if wanted == abi.PROT_EXEC:
+            fetch = wanted == abi.PROT_EXEC
+            privileged = self.level > 0 and (fetch or not self._is_unprivileged())
+            if fetch:
                 self._check_own_mmu()
             key = va >> _PAGE_LG2 << 1 | privileged
             fill = self._fills.get(key)
@@ -203,7 +205,7 @@ class ClientEngine(Engine):
     def _address(self, va: int, fetch: bool) -> int:
         """The first byte that the instruction at PC touches in the 4 KiB page of ``va``."""
         page = va & -PAGE
-        pc: int = self.registers[PC]
+        pc = self.pc
         if fetch:
             return pc if pc & -PAGE == page else va
         access = self._plans.at(pc)[3]
@@ -212,26 +214,24 @@ class ClientEngine(Engine):
         first = self._plans.address(access)
         if first & -PAGE == page:
             return first
-        last = first + access.total - 1 & MASK64
+        last = first + access.total - 1 & self.address_mask
         return page if last & -PAGE == page else va
 
-    def _word(self) -> int | None:
-        """The instruction at PC."""
-        pc = self.registers[PC]
-        pa = self.translate(pc, abi.PROT_EXEC)
-        ram = self._memory.find_ram(pa, 4) if pa is not None else None
-        if ram is None or pa is None:
-            return None
-        return int.from_bytes(ram.view[pa - ram.base : pa - ram.base + 4], "little")
+    @abstractmethod
+    def _is_unprivileged(self) -> bool:
+        """Whether the load or store at PC is made as though by the lowest level."""
+
+    @abstractmethod
+    def _own_mmu_name(self) -> str:
+        """The bit by which the guest enabled the MMU of its present level; empty if it did not."""
 
     def _check_own_mmu(self) -> None:
         """Tell of each time that the guest enables its MMU; the engine fetches anew then."""
-        level = self.level
-        enabled = bool(self.get_system(_SCTLR[level]) & _MMU_ENABLE)
-        if enabled and not self._own_mmu:
-            what = f"SCTLR_EL{max(level, 1)}.M = 1: the core has no MMU of its own behind the SMMU"
-            self._report(what, self.registers[PC] - 4 & MASK64)
-        self._own_mmu = enabled
+        name = self._own_mmu_name()
+        if name and not self._own_mmu:
+            what = f"{name} = 1: the core has no MMU of its own behind the SMMU"
+            self._report(what, self.pc - 4 & self.address_mask)
+        self._own_mmu = bool(name)
 
     # -- the engine's own questions
 
@@ -253,12 +253,34 @@ class ClientEngine(Engine):
         """Forget translated code; all of it, since the engine would ask where ``va`` is."""
         self.drop_all_code()
 
+
+class ClientEngine(SmmuClient, Engine):
+    """An AArch64 core that is a client of an SMMU."""
+
+    def __init__(self, memory: PhysicalMemory, model: str, client: Client) -> None:
+        Engine.__init__(self, memory, model, own_mmu=False)
+        self._become_client(memory, client)
+
+    def _is_unprivileged(self) -> bool:
+        pc = self.pc
+        pa = self.translate(pc, abi.PROT_EXEC)
+        ram = self._memory.find_ram(pa, 4) if pa is not None else None
+        if ram is None or pa is None:
+            return False
+        at = pa - ram.base
+        return is_unprivileged(int.from_bytes(ram.view[at : at + 4], "little"))
+
+    def _own_mmu_name(self) -> str:
+        level = self.level
+        enabled = self.get_system(_SCTLR[level]) & _MMU_ENABLE
+        return f"SCTLR_EL{max(level, 1)}.M" if enabled else ""
+
     def drop_physical_code(self, pa: int, size: int) -> None:
         """Forget translated code at a physical address, whatever maps it. Not while running."""
         self._bypassed = True
         super().drop_physical_code(pa, size)
         self._bypassed = False
-        super().flush_tlb()
+        Execution.flush_tlb(self)
 
 
 def _free_page(memory: PhysicalMemory) -> int:

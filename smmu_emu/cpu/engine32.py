@@ -73,16 +73,17 @@ class Engine32(Execution):
     """An AArch32 core in an engine of its own."""
 
     pc_index = PC
+    address_mask = MASK32
     exceptions = frozenset((abi.EXCEPTION, abi.UNDEFINED))
 
-    def __init__(self, memory: PhysicalMemory, model: str) -> None:
+    def __init__(self, memory: PhysicalMemory, model: str, *, own_mmu: bool = True) -> None:
         if model not in MODELS32:
             raise ConfigurationError(f"no core model {model!r}; there is {', '.join(MODELS32)}")
         from unicorn import arm_const
 
         numbers = _register_numbers()
         number: int = getattr(arm_const, MODELS32[model])
-        super().__init__(memory, abi.open_engine32(), number, numbers)
+        super().__init__(memory, abi.open_engine32(), number, numbers, own_mmu=own_mmu)
         self._cp_number = numbers["CP_REG"]
         self._coprocessor: dict[CoRegister, tuple[abi.CoprocessorRegister, Any]] = {}
         self._overshot = 0

@@ -76,6 +76,7 @@ class Execution(ABC):
 
     unsaved = ("*",)
 
+    address_mask = MASK64
     pc_index: int
     """PC's place in ``registers``."""
     registers: memoryview

@@ -49,6 +49,19 @@ class MemoryAccess32(NamedTuple):
         return start & _MASK32
 
 
+def is_unprivileged(word: int, *, thumb: bool) -> bool:
+    """Whether an instruction accesses memory as PL0 would: LDRT, STRT and the like.
+
+    Of T32 the first halfword is the upper one. DDI 0406 A8.8.92, A8.8.218.
+    """
+    if thumb:
+        return word >> 25 == 0b1111100 and word & 0xF00 == 0xE00 and not word >> 23 & 1
+    if word >> 28 == 15 or word & 0x0120_0000 != 0x0020_0000:
+        return False
+    is_single = word >> 26 & 3 == 1 and (not word >> 25 & 1 or not word & 0x10)
+    return is_single or (not word >> 25 & 7 and word & 0x90 == 0x90 and bool(word & 0x60))
+
+
 def _shifted(value: int, kind: int, amount: int) -> int:
     if kind == _LSL:
         return value << amount & _MASK32

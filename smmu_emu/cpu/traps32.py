@@ -110,6 +110,10 @@ class Traps32:
         return external_status(status, long_descriptors=long)
 
     def _take_pending(self, pending: PendingException) -> None:
+        if pending.fetch_abort:
+            status = self._external(pending.iss & _STATUS)
+            self._abort(exceptions32.PREFETCH_ABORT, status, pending.far)
+            return
         if not pending.data_abort:
             self._enter(exceptions32.UNDEFINED_INSTRUCTION)
             return
