@@ -154,7 +154,7 @@ class Checker:
         core = self.machine.running_core if self.machine is not None else None
         if core is None:
             return False
-        sctlr = core.read("SCTLR_EL1")
+        sctlr = core.read(core.control_register)
         return bool(sctlr & 1 and sctlr & _SCTLR_C)
 
     def _found(self, found: Found) -> None:

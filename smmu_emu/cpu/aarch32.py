@@ -141,6 +141,7 @@ class Aarch32Core(Core):
     Raises: ConfigurationError for a model that does not exist.
     """
 
+    control_register = "SCTLR"
     link_register = 14
     frame_register = None
     smallest_instruction = 2

@@ -84,6 +84,8 @@ class Core(ABC):
     _code: CodeWatch
     _interrupts: Inputs
     _traps: SliceEnds
+    control_register = "SCTLR_EL1"
+    """Name of the register whose bits 0 and 2 enable the MMU and the data cache."""
     link_register = 30
     frame_register: int | None = 29
     """Of the procedure call standard; None where frames are not chained."""

@@ -43,6 +43,8 @@ class Offence(NamedTuple):
     word: bytes | None
     loaded: str
     place: Place = NOWHERE
+    isa: str = "a64"
+    """What the core executed when the SMMU refused, for the writer's instruction."""
 
     def __str__(self) -> str:
         read = self.read
@@ -73,7 +75,7 @@ class Offence(NamedTuple):
         if self.word is not None:
             from smmu_emu.trace.disassembly import disassemble
 
-            yield f"`{disassemble(self.word, write.pc)}`"
+            yield f"`{disassemble(self.word, write.pc, self.isa)}`"
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data."""

@@ -174,7 +174,8 @@ class Provenance:
         piece = self.loaded(read.pa) if write is None else None
         core = self.machine.core
         word = None if write is None or write.pc is None else core.read_virtual(write.pc, 4)
-        return Offence(read, write, word, "" if piece is None else piece.name)
+        name = "" if piece is None else piece.name
+        return Offence(read, write, word, name, isa=core.isa)
 
     # -- the core's stores
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import random
 import subprocess
+import sys
 
 import emulated
 import pytest
@@ -95,3 +96,18 @@ def test_random_code_ends_with_a_result(kind: str) -> None:
             assert 0 <= result.status <= 255
             assert result.reason
             assert result.instructions <= 50_000 + LONGEST_IT_BLOCK
+
+
+def test_checker_and_provenance_know_32_bit_cores() -> None:
+    command = [sys.executable, "-m", "smmu_emu", "run", str(IMAGES / "dma.elf")]
+    command += ["--cpu", "cortex-a15"]
+
+    def said(option: str) -> str:
+        done = subprocess.run(
+            [*command, option], capture_output=True, text=True, check=False, timeout=120
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout + done.stderr
+
+    assert "stale-tlb-hit: stream 0x8 wrote through 0x20300080" in said("--check")
+    assert "`strb r1, [r3], #1`" in said("--provenance")
