@@ -74,6 +74,7 @@ def request(driver: PciDriver, kind: int, sector: int, length: int, *, write: bo
         (0x9C, 4, 0x0000_0001),
         (0xA0, 4, 0x0000_0801),
         (0x84, 4, 0x0514_7009),
+        (0x88, 4, 0),
         (0x70, 4, 0x0214_6009),
         (0x74, 4, 0x0000_0004),
         (0x78, 4, 0x0000_3000),
