@@ -20,7 +20,7 @@ from smmu_emu.cli.check_options import (
 )
 from smmu_emu.cli.inject_options import inject_options, injected
 from smmu_emu.cli.parameters import FILE, NUMBER
-from smmu_emu.cli.policy_options import policy_option
+from smmu_emu.cli.policy_options import policy_option, policy_parts
 from smmu_emu.cli.provenance_options import provenance_options, scouted, who_wrote
 from smmu_emu.cli.save_options import save_options, saved
 from smmu_emu.cli.trace_options import (
@@ -191,7 +191,8 @@ def boot(
                 result = run_typed(machine, Keyboard(machine), max_instructions, door)
         summary = recorder.summary(result, kernel)
         domains = DomainReport(machine, recorder.contexts.latest, summary.commands)
-    parts: dict[str, ReportPart] = {"domains": domains, **injection.parts, **findings.parts}
+    parts: dict[str, ReportPart] = {"domains": domains, **policy_parts(machine)}
+    parts |= {**injection.parts, **findings.parts}
     tell(machine, summary, json_path, report=report, parts=parts)
     return findings.status(injection.status(result.status))
 

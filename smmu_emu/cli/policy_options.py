@@ -12,6 +12,7 @@ import click
 
 if TYPE_CHECKING:
     from smmu_emu.machine import Machine
+    from smmu_emu.policy.choice import Choice
     from smmu_emu.policy.sweep import Difference
 
 DIFFERENT = 1
@@ -79,6 +80,31 @@ def check_policy_options(options: dict[str, Any]) -> None:
     for option, value in clashes.items():
         if value:
             raise click.UsageError(f"--policy-sweep goes without {option}")
+
+
+class PolicyPart:
+    """What a report says of policies."""
+
+    def __init__(self, choice: Choice) -> None:
+        self.choice = choice
+
+    def lines(self) -> Iterator[str]:
+        """For people."""
+        yield f"policy         {self.choice}"
+
+    def complaints(self) -> Iterator[str]:
+        """None."""
+        yield from ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """For programs."""
+        return {"names": list(self.choice.names), "seed": self.choice.seed}
+
+
+def policy_parts(machine: Machine) -> dict[str, PolicyPart]:
+    """What the report of a run gains."""
+    adversary = machine.adversary
+    return {} if adversary is None else {"policy": PolicyPart(adversary.choice)}
 
 
 def listed() -> Iterator[str]:

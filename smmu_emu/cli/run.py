@@ -28,7 +28,12 @@ from smmu_emu.cli.check_options import (
 from smmu_emu.cli.core_options import core_options
 from smmu_emu.cli.inject_options import inject_options, injected
 from smmu_emu.cli.parameters import FILE, FILE_AT, NUMBER
-from smmu_emu.cli.policy_options import check_policy_options, policy_options, sweep_image
+from smmu_emu.cli.policy_options import (
+    check_policy_options,
+    policy_options,
+    policy_parts,
+    sweep_image,
+)
 from smmu_emu.cli.provenance_options import provenance_options, scouted, who_wrote
 from smmu_emu.cli.save_options import save_options, saved
 from smmu_emu.cli.trace_options import (
@@ -208,7 +213,9 @@ def run_image(
                 with stopped_by_ctrl_c(machine.core):
                     result = run_machine(machine, max_instructions)
         summary = recorder.summary(result, image)
-    tell(machine, summary, json_path, report=report, parts={**injection.parts, **findings.parts})
+    parts: dict[str, ReportPart] = {**policy_parts(machine), **injection.parts}
+    parts |= findings.parts
+    tell(machine, summary, json_path, report=report, parts=parts)
     return findings.status(injection.status(result.status))
 
 

@@ -46,6 +46,7 @@ def test_policies_add_up() -> None:
     result = smmu_emu("run", UNMAP, "--policy", "forget", "--policy", "late-acks,seed=2")
     assert result.exit_code == 1
     assert "FAIL (" in result.output
+    assert "policy         forget,late-acks,seed=2" in result.output.splitlines()
 
 
 def test_sweep_without_difference_is_0() -> None:
