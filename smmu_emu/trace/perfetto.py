@@ -9,6 +9,8 @@ it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -73,21 +75,12 @@ class PerfettoSink(FileSink):
         self._put()
 
     def _write(self, events: list[Event]) -> None:
+        shown = self._shown
         for event in events:
-            self._now = event.time
-            if isinstance(event, Origin):
-                self._describer.meet(event)
-            elif isinstance(event, Access):
-                name = f"{event.outcome} {event.iova:#x}"
-                self._mark(event, self._stream(event.unit, event.stream_id), name)
-            elif isinstance(event, Fill):
-                self._fill(event)
-            elif isinstance(event, Evict):
-                self._end_life(event.unit, event.entry)
-            elif isinstance(event, Invalidation):
-                self._invalidate(event)
-            else:
-                self._other(event)
+            show = shown.get(type(event))
+            if show is not None:
+                self._now = event.time
+                show(event)
         self._put()
 
     def _end(self) -> None:
@@ -101,19 +94,35 @@ class PerfettoSink(FileSink):
 
     # -- what goes where
 
-    def _other(self, event: Event) -> None:
-        if isinstance(event, Command | Sync):
-            name = event.name if isinstance(event, Command) else "SYNC completed"
-            self._mark(event, _COMMANDS, name)
-        elif isinstance(event, Record):
-            self._mark(event, self._stream(event.unit, event.stream_id), f"record {event.name}")
-        elif isinstance(event, Finding):
-            track = _COMMANDS
-            if event.stream_id is not None:
-                track = self._stream(event.unit, event.stream_id)
-            self._mark(event, track, f"{event.severity}: {event.name}")
-        elif isinstance(event, Interrupt | Note):
-            self._mark(event, _COMMANDS, self._describer.what(event))
+    @cached_property
+    def _shown(self) -> dict[type[Event], Callable[[Any], None]]:
+        """What is done with each kind of event; others are not shown."""
+        return {
+            Origin: self._describer.meet,
+            Access: self._access,
+            Fill: self._fill,
+            Evict: lambda event: self._end_life(event.unit, event.entry),
+            Invalidation: self._invalidate,
+            Command: lambda event: self._mark(event, _COMMANDS, event.name),
+            Sync: lambda event: self._mark(event, _COMMANDS, "SYNC completed"),
+            Record: self._record,
+            Finding: self._finding,
+            Interrupt: lambda event: self._mark(event, _COMMANDS, self._describer.what(event)),
+            Note: lambda event: self._mark(event, _COMMANDS, self._describer.what(event)),
+        }
+
+    def _access(self, event: Access) -> None:
+        name = f"{event.outcome} {event.iova:#x}"
+        self._mark(event, self._stream(event.unit, event.stream_id), name)
+
+    def _record(self, event: Record) -> None:
+        self._mark(event, self._stream(event.unit, event.stream_id), f"record {event.name}")
+
+    def _finding(self, event: Finding) -> None:
+        track = _COMMANDS
+        if event.stream_id is not None:
+            track = self._stream(event.unit, event.stream_id)
+        self._mark(event, track, f"{event.severity}: {event.name}")
 
     def _fill(self, event: Fill) -> None:
         key = event.unit, event.entry
@@ -187,12 +196,11 @@ class PerfettoSink(FileSink):
         shown.type, shown.track_uuid = kind, track
         if event is not None:
             shown.name = name
-            note = shown.debug_annotations.add()
-            note.name, note.string_value = "event", encode(event)
+            annotate = shown.debug_annotations.add
+            annotate(name="event", string_value=encode(event))
             cause = self._describer.by(event)
             if cause:
-                note = shown.debug_annotations.add()
-                note.name, note.string_value = "cause", cause.strip()
+                annotate(name="cause", string_value=cause[2:])
         if flows:
             shown.flow_ids.extend(flows)
         self._append(packet)

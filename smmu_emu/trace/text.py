@@ -45,10 +45,11 @@ class Describer:
 
     def line(self, event: Event) -> str:
         """One line: number, time in nanoseconds, unit, kind, what happened, who is behind it."""
-        kind = KIND_OF[type(event)]
-        head = f"{event.seq:>7} {event.time:>12,} {event.unit:<7} {kind:<12}"
-        line = f"{head} {self.what(event)}{self.by(event)}"
-        return line if line.isprintable() else "".join(c if c.isprintable() else "?" for c in line)
+        kind = type(event)
+        seq, time, unit, cause = event[:4]
+        what = self.what(event) if kind is Origin else _WORDS[kind](event)
+        by = self._causes.get(cause, "")
+        return f"{seq:>7} {time:>12,} {unit:<7} {KIND_OF[kind]:<12} {printable(what)}{by}"
 
     def what(self, event: Event) -> str:
         """What happened, in words."""
@@ -59,13 +60,18 @@ class Describer:
 
     def meet(self, event: Event) -> None:
         """Remember an origin."""
-        if isinstance(event, Origin):
+        if isinstance(event, Origin) and self.origins.get(event.seq) is not event:
             self.origins[event.seq] = event
-            self._causes[event.seq] = f"  by {place_of(event, self._callers)}"
+            self._causes[event.seq] = f"  by {printable(place_of(event, self._callers))}"
 
     def by(self, event: Event) -> str:
         """Who is behind an event: empty, or text that goes after its description."""
         return self._causes.get(event.cause, "")
+
+
+def printable(text: str) -> str:
+    """The same on one line, as any terminal can show it."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
 
 
 def place_of(origin: Origin, callers: int) -> str:
