@@ -22,9 +22,9 @@ Reference: Arm DDI 0487 (D1 exceptions, D8 address translation, D12 generic time
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from smmu_emu.clock import Clock
-from smmu_emu.cpu.client import Client, ClientEngine
 from smmu_emu.cpu.codewatch64 import CodeWatch64
 from smmu_emu.cpu.core import Core
 from smmu_emu.cpu.engine import EL2H_MASKED, HCR_EL2, PC, SCR_EL3, Engine
@@ -41,6 +41,9 @@ from smmu_emu.cpu.traps import HCR_TDZ, Traps
 from smmu_emu.errors import ConfigurationError
 from smmu_emu.memory import PhysicalMemory
 from smmu_emu.system_registers import SystemDevice
+
+if TYPE_CHECKING:
+    from smmu_emu.cpu.client import Client, ClientEngine
 
 _SCR = 0x1501  # NS, HCE, RW, TWI
 _HCR_RW = 1 << 31
@@ -78,9 +81,10 @@ class Aarch64Core(Core):
             raise ConfigurationError(
                 f"no core model {model!r} for guests; there are {', '.join(GUEST_MODELS)}"
             )
-        self._engine: Engine = (
-            Engine(memory, model) if client is None else ClientEngine(memory, model, client)
-        )
+        self._client: ClientEngine | None = None
+        if client is not None:
+            self._client = _client_engine(memory, model, client)
+        self._engine: Engine = self._client or Engine(memory, model)
         self._begin_as_firmware_would()
         super().__init__(self._engine, memory, clock, ns_per_instruction, unmodelled)
         engine, pace, virtual, plans = self._engine, self._pace, self._virtual, self._plans
@@ -103,8 +107,8 @@ class Aarch64Core(Core):
         self._begin_as_firmware_would(2)
         self._pristine[2] = engine.save()
         engine.restore(self._pristine[1])
-        if isinstance(engine, ClientEngine):
-            engine.connect(pace, plans, self._report)
+        if self._client is not None:
+            self._client.connect(pace, plans, self._report)
 
     def _begin_as_firmware_would(self, level: int = 1) -> None:
         engine = self._engine
@@ -202,8 +206,8 @@ class Aarch64Core(Core):
 
         Only a core that is a client of one has something to forget.
         """
-        if isinstance(self._engine, ClientEngine):
-            self._engine.forget()
+        if self._client is not None:
+            self._client.forget()
 
     def _access_at(self, pc: int) -> MemoryAccess | None:
         word = self._virtual.instruction(pc)
@@ -211,6 +215,13 @@ class Aarch64Core(Core):
 
     def _spins(self) -> bool:
         return self._virtual.instruction(self.pc) == _BRANCH_TO_SELF
+
+
+def _client_engine(memory: PhysicalMemory, model: str, client: Client) -> ClientEngine:
+    """Few cores are behind an SMMU: what that takes is loaded for those."""
+    from smmu_emu.cpu.client import ClientEngine
+
+    return ClientEngine(memory, model, client)
 
 
 def _general(n: int) -> int:
