@@ -63,15 +63,21 @@ class Holdings:
     def own(self, held: Held) -> None:
         """Remember something that is held, by the descriptors behind it."""
         owners, watch = self._owners, self.watch
+        changed: list[Held] = []
         for pa, value in held.words.items():
-            watch.saw(pa, value)
+            differs = watch.saw(pa, value)
             known = owners.get(pa)
             if known is None:
                 owners[pa] = [held]
             else:
+                if differs:
+                    changed += known
                 if len(known) > _MOST_OWNERS:
                     known[:] = [one for one in known if one.alive]
                 known.append(held)
+        for other in changed:
+            if other.alive:
+                self.judge(other, held.fill)
 
     def keep_as_possible(self, held: Held) -> None:
         """It is gone, but its descriptors still say the same: it may be cached again any time."""

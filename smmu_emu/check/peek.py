@@ -74,19 +74,26 @@ class TableWatch:
         self.made = False
         self._pages: dict[int, bytearray] = {}
 
-    def saw(self, pa: int, value: int) -> None:
-        """The doubleword at ``pa`` was read, or written by hardware: its page is watched."""
+    def saw(self, pa: int, value: int) -> bool:
+        """The doubleword at ``pa`` was read, or written by hardware: its page is watched.
+
+        Whether it is another one than when last looked at; `changes` will not tell of it then.
+        """
         page = pa & -PAGE
         known = self._pages.get(page)
         if known is None:
             data = self.peek.read(page, PAGE)
             if data is None:
-                return
+                return False
             known = self._pages[page] = bytearray(data)
         offset = pa - page
         if not known[offset] & 1 and value & 1:
             self.made = True
-        known[offset : offset + 8] = value.to_bytes(8, "little")
+        word = value.to_bytes(8, "little")
+        if known[offset : offset + 8] == word:
+            return False
+        known[offset : offset + 8] = word
+        return True
 
     def changes(self) -> list[Change]:
         """What changed since the last time."""

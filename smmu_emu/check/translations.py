@@ -104,6 +104,8 @@ class Translations:
         self.held.entries[event.entry] = held
         other = self.held.others.pop((tag, event.size_lg2, event.base), None)
         if other is not None:
+            if other.words != words:
+                self.held.judge(other, event)
             if other.dropped_by is not None and other.page == held.page:
                 self.refilled(other.dropped_by, event)
             self.held.forget(other)

@@ -10,6 +10,7 @@ from tests.unit.check.bench import (
     ASID,
     FAR_IOVA,
     IOVA,
+    OA,
     OTHER_IOVA,
     OTHER_PA,
     PAGE,
@@ -387,6 +388,30 @@ def test_page_that_moves_in_one_write_is_found(bench: Bench) -> None:
     bench.tlbi()
     bench.sync()
     assert list(bench.found()) == ["break-before-make"]
+
+
+def test_page_that_moved_is_found_when_it_is_walked_again(bench: Bench) -> None:
+    """The TLBI is too early, so that another SMMU may still hold the first page."""
+    bench.map_and_use()
+    where = bench.descriptor()
+    bench.tlbi()
+    bench.sync()
+    bench.store(where, bench.word(where) & 0xFFF | OTHER_PA)
+    assert bench.dma()
+    bench.tlbi()
+    bench.sync()
+    assert "break-before-make" in bench.found()
+
+
+def test_table_that_moved_is_found_when_it_is_walked_again(bench: Bench) -> None:
+    bench.map_and_use()
+    link = bench.descriptor(level=2)
+    copy = bench.driver.structures.allocate(PAGE)
+    bench.memory.write(copy, bench.memory.read(bench.word(link) & OA, PAGE) or b"")
+    bench.store(link, copy | 3)
+    bench.domain.map(OTHER_IOVA, OTHER_PA, PAGE)
+    bench.dma(OTHER_IOVA)
+    assert "break-before-make" in bench.found()
 
 
 def test_page_that_moves_by_the_book_is_clean(bench: Bench) -> None:
