@@ -14,6 +14,8 @@ from smmu_emu.smmuv3.context import Context
 from smmu_emu.trace.events import Walk
 from smmu_emu.walk.long_descriptor import Root
 
+_CONTIGUOUS = 1 << 52
+
 
 class Pointers:
     """Follows the walks of one SMMU."""
@@ -27,6 +29,7 @@ class Pointers:
         context = self._holdings.reach.context(event.stream_id, event.substream_id)
         if context is None or level is None or not reads:
             return
+        reads = _path(reads)
         if event.stage == 2:
             stage2 = context.stage2
             if stage2 is None:
@@ -42,10 +45,19 @@ class Pointers:
                 self._holdings.reach.stage1_tag(context),
             )
         if root is not None:
-            self._follow(event, context, root, tag, level - (len(reads) // 2 - 1))
+            first = level - (len(reads) // 2 - 1)
+            self._follow(event, reads, context, root, tag, first)
 
-    def _follow(self, event: Walk, context: Context, root: Root, tag: Tag, level: int) -> None:
-        reads, iova = event.reads, event.iova
+    def _follow(
+        self,
+        event: Walk,
+        reads: tuple[int, ...],
+        context: Context,
+        root: Root,
+        tag: Tag,
+        level: int,
+    ) -> None:
+        iova = event.iova
         stride = root.granule_lg2 - 3
         shift = root.granule_lg2 + stride * (3 - level)
         if level > root.start_level:
@@ -113,3 +125,14 @@ class Pointers:
             self._holdings.judge(old, event)
             if old.stale is not None and self._holdings.reach.user(old) is not None:
                 self._holdings.due(Due(old, Why.TABLE_REUSED, event))
+
+
+def _path(reads: tuple[int, ...]) -> tuple[int, ...]:
+    """The descriptors on the way to the leaf, without those beside it that were read to see whether
+    they are one run with it (the contiguous hint)."""
+    last = reads[-2] & -0x1000
+    for index in range(0, len(reads) - 2, 2):
+        pa, value = reads[index], reads[index + 1]
+        if pa & -0x1000 == last and value > 0 and value & _CONTIGUOUS:
+            return reads[: index + 2]
+    return reads
