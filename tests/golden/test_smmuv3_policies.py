@@ -5,10 +5,13 @@ Taken are the scenarios whose memory no longer changes once there was a transact
 outcome is the same without any cache at all. Time passes after each step, so that what is late has
 come before the next. Random scenarios give one VMID several tables (3.17.6 forbids that), which
 only pointers to tables bring to light: those are spared them.
+
+``SMMU_POLICIES_SHARE`` 1 takes all scenarios.
 """
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import pytest
@@ -26,8 +29,8 @@ POLICIES = (
     "keep,prefetch,table-pointers,split,merge,bad-config,late-effects,late-acks",
     "evict,prefetch,table-pointers,late-commands,late-effects",
 )
-SHARE = 64
-"""One scenario of so many is taken for each policy; the long run takes all."""
+SHARE = int(os.environ.get("SMMU_POLICIES_SHARE", "64"))
+"""One scenario of so many is taken for each policy."""
 WHILE_ASLEEP = 100_000
 
 
@@ -91,13 +94,5 @@ def _run(memory: PhysicalMemory, policy: str, share: int) -> tuple[int, list[str
 @pytest.mark.parametrize("policy", POLICIES)
 def test_settled_scenario_comes_to_the_same(memory: PhysicalMemory, policy: str) -> None:
     compared, different = _run(memory, policy, SHARE)
-    assert compared > 15
-    assert different == []
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("policy", POLICIES)
-def test_every_settled_scenario_comes_to_the_same(memory: PhysicalMemory, policy: str) -> None:
-    compared, different = _run(memory, policy, 1)
-    assert compared > 1000
+    assert compared > 1000 // SHARE
     assert different == []

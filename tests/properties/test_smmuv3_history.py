@@ -6,7 +6,7 @@ stalls and resumes, asks by ATS. Whatever a transaction is given, some chain in 
 now or at some time since the last command that had to make the SMMU forget it. The SMMU's own
 writes go to its queues and message addresses, and change nothing but flags of descriptors.
 
-``SMMU_HISTORY_STEPS`` sets the length of the long run.
+``SMMU_HISTORY_STEPS`` sets the length of the long run; a million is much.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ POLICIES = (
     *("evict,prefetch,split,late-effects", "keep,prefetch,split,merge,bad-config,late-effects"),
 )
 """Those that keep intermediate descriptors are for others to judge: the reader has none."""
-STEPS = int(os.environ.get("SMMU_HISTORY_STEPS", "1000000"))
+STEPS = int(os.environ.get("SMMU_HISTORY_STEPS", "5000"))
 
 
 def play(ids: IdRegisters, seed: int, story: list[Operation], policy: str = "") -> Scene:
