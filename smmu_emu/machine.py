@@ -408,6 +408,8 @@ class Machine:
         core = self.core
         if not self._started:
             core.reset(image.entry, el=self._level, x0=self._placement.handover.x0)
+            if image.kind == "linux":
+                self.board.uart.turn_on()
             self._started = True
         self._running = True
         try:

@@ -195,6 +195,10 @@ class Pl011:
 
     # -- control
 
+    def turn_on(self) -> None:
+        """Leave it as boot firmware does, which a kernel's early console relies on."""
+        self._values["CR"] |= CR.make(UARTEN=1, TXE=1, RXE=1).value
+
     def _write_line_control(self, value: int) -> None:
         changed = self._values["LCR_H"] ^ value
         self._values["LCR_H"] = value

@@ -249,3 +249,13 @@ def test_reset_drops_everything(rig: Rig) -> None:
     assert rig[CONTROL] == 0x300
     rig[LCR_H] = FIFOS_ON
     assert rig[RIS] == 0
+
+
+def test_uart_that_firmware_left_on_sends_without_a_word() -> None:
+    told: list[str] = []
+    sent: list[bytes] = []
+    uart = Pl011(sent.append, lambda offset, kind: told.append(kind))
+    uart.turn_on()
+    uart.write(0, 4, ord("x"))
+    assert (sent, told) == ([b"x"], [])
+    assert uart.read(0x30, 4) & 0x301 == 0x301
