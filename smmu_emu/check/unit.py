@@ -30,8 +30,10 @@ from smmu_emu.check.rules.coherency import Coherency
 from smmu_emu.check.rules.command_queue import CommandQueueUse
 from smmu_emu.check.rules.global_errors import GlobalErrors
 from smmu_emu.check.rules.isolation_breach import IsolationBreaches
+from smmu_emu.check.rules.misplaced import Misplaced
 from smmu_emu.check.rules.output_queues import OutputQueueUse
 from smmu_emu.check.rules.outside_memory import OutsideMemory
+from smmu_emu.check.rules.page_requests import PageRequestUse
 from smmu_emu.check.rules.registers import ForbiddenWrites
 from smmu_emu.check.rules.stale_atc import AtcUse
 from smmu_emu.check.rules.stalls import Stalls
@@ -91,6 +93,8 @@ class UnitCheck:
         registers, commands = ForbiddenWrites(smmu, report), CommandQueueUse(smmu, peek, report)
         output, errors = OutputQueueUse(smmu, report), GlobalErrors(smmu, report)
         atc, stalls = AtcUse(translations, report), Stalls(smmu, report)
+        self.pages = pages = PageRequestUse(smmu, report)
+        misplaced = Misplaced(smmu, report)
         coherency, outside = Coherency(smmu, core_caches, report), OutsideMemory(report)
         self.handlers: dict[type[Event], list[Handler]] = {
             ConfigFetch: [configs.fetched, coherency.fetched, isolation.changed],
@@ -104,17 +108,19 @@ class UnitCheck:
             ConfigInvalidation: [configs.invalidated, isolation.changed],
             AtcInvalidation: [atc.invalidated],
             Sync: [configs.synced, translations.synced, atc.synced],
-            Command: [configs.passed, commands.command, advice.command],
+            Command: [configs.passed, commands.command, advice.command, pages.command],
             RegisterAccess: [
                 configs.passed,
                 translations.register,
                 registers.register,
+                misplaced.register,
+                pages.register,
                 commands.register,
                 output.register,
                 errors.register,
                 isolation.register,
             ],
-            Record: [output.record],
+            Record: [output.record, pages.record],
             Interrupt: [errors.interrupt],
             TableWrite: [translations.wrote, configs.wrote],
             Mapping: [translations.declared],
@@ -127,6 +133,7 @@ class UnitCheck:
             output.ended,
             errors.ended,
             stalls.ended,
+            pages.ended,
             advice.ended,
         )
 
@@ -140,6 +147,7 @@ class UnitCheck:
             self.translations.clear()
             self.configs.clear()
             self.reach.clear()
+            self.pages.clear()
 
     # -- what the state tells
 

@@ -106,6 +106,9 @@ class ForbiddenWrites:
             self._tell(event, "GBPA was written without Update, which is ignored")
         elif before & _UPDATE:
             self._tell(event, "GBPA was written while its last Update was still under way")
+        elif (last := self._unacknowledged.get("GBPA")) is not None:
+            self._tell(event, "GBPA was written before its last Update was looked at", last[0])
+        self._unacknowledged["GBPA"] = (event, 0)
 
     def _tell(self, event: RegisterAccess, text: str, before: RegisterAccess | None = None) -> None:
         self._report(Found(KIND, event.unit, text, story_of(before, event)))

@@ -45,7 +45,7 @@ class OutputTracing:
             yield requests, "record", self._report
             yield smmu, "_deliver", self._deliver
             yield smmu.event_queue, "write", self._event_written
-            yield requests, "receive", self._receive
+            yield smmu.ats, "page_request", self._receive
             yield requests.queue, "write", self._page_written
         if tracer.wants("interrupt"):
             yield smmu.interrupts, "_signal", self._signal
