@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from smmu_emu.check.due import Due, Why
 from smmu_emu.check.fresh import NEEDS_BREAK, NOWHERE, Difference, Outcome, difference, resolve
 from smmu_emu.check.held import Held, Staleness, Tag
-from smmu_emu.check.peek import Change, Peek, TableWatch
+from smmu_emu.check.peek import Change, Peek, TableWatch, is_enabled
 from smmu_emu.check.reach import Reach, roots_of
 from smmu_emu.smmuv3.context import Context
 from smmu_emu.smmuv3.device import Smmuv3
@@ -23,6 +23,7 @@ from smmu_emu.trace.events import Event, TableWrite
 
 _TABLE_BITS = 0xF800_FFFF_FFFF_F003
 """Of a table descriptor: type, address, hierarchical permissions."""
+_ADDRESS = 0xFFFF_FFFF_F000
 _MOST_OWNERS = 8
 _NEAR_LG2, _LARGE = 21, -1
 
@@ -105,7 +106,7 @@ class Holdings:
 
     def check_root(self, held: Held, context: Context, event: Event) -> None:
         """An entry serves a context that it was not made under."""
-        if same_roots(context, held):
+        if same_walks(context, held):
             return
         now = resolve(context, held.tag[0], held.base, self.peek.word)
         if difference(self.then(held), now) is not None:
@@ -164,12 +165,25 @@ class Holdings:
             return
         if held.stale is None or held.stale.difference is not found:
             self.mark(held, found, event)
-        if found in NEEDS_BREAK and not self._may_resize(found):
+        # While SMMUEN is 0 nothing is translated, and software may do as it likes.
+        if found in NEEDS_BREAK and is_enabled(self.smmu) and not self._may_be_done(held, found):
             self.due(Due(held, Why.REPLACED, event))
 
-    def _may_resize(self, found: Difference) -> bool:
-        """IDR3.BBML 2: blocks may become pages, and pages blocks, in one write."""
+    def _may_be_done(self, held: Held, found: Difference) -> bool:
+        """What may be done in one write: with IDR3.BBML 2 blocks may become pages, and the other
+        way round; always a table may be exchanged for its copy."""
+        if held.pointer and found is Difference.MOVED:
+            return self._is_copy(held)
         return found is Difference.RESIZED and self.smmu.ids.extras.BBML == 2
+
+    def _is_copy(self, held: Held) -> bool:
+        """Whether a pointer leads to the same descriptors as before, elsewhere."""
+        [(pa, value)] = held.words.items()
+        now = self.peek.word(pa) or 0
+        if (now ^ value) & _TABLE_BITS & ~_ADDRESS:
+            return False
+        size = 1 << held.granule_lg2
+        return self.peek.read(now & _ADDRESS & -size, size) == self.peek.read(held.page, size)
 
     def mark(self, held: Held, found: Difference, event: Event) -> None:
         """Something turns out to be stale, or stale in another way."""
@@ -211,7 +225,7 @@ class Holdings:
             return None
         now = self._now = resolve(context, held.tag[0], held.base, self.peek.word)
         found = difference(then, now)
-        if found is not None and not same_roots(context, held):
+        if found is not None and not same_walks(context, held):
             return Difference.ROOT
         return found
 
@@ -240,6 +254,14 @@ def same_roots(context: Context, held: Held) -> bool:
     if context is held.context:
         return True
     return roots_of(context, held.tag) == roots_of(held.context, held.tag)
+
+
+def same_walks(context: Context, held: Held) -> bool:
+    """The same of whole translations, which have attributes out of a CD's MAIR as well."""
+    first, second = context.stage1, held.context.stage1
+    if first is not None and second is not None and first.attributes != second.attributes:
+        return False
+    return same_roots(context, held)
 
 
 def harms(held: Held) -> bool:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from smmu_emu.check.due import Due, Early, Why
 from smmu_emu.check.fresh import NEEDS_BREAK, Difference, difference, resolve
 from smmu_emu.check.held import BEYOND, Held, why_not
-from smmu_emu.check.holdings import Holdings, harms
+from smmu_emu.check.holdings import Holdings, harms, same_roots
 from smmu_emu.check.peek import is_enabled
 from smmu_emu.smmuv3.context import Context
 from smmu_emu.trace.events import (
@@ -201,7 +201,8 @@ class Translations:
     def _drop(self, held: Held, event: Invalidation) -> None:
         stale = held.stale
         if stale is None:
-            if self.reach.user(held) is not None and is_enabled(self.smmu):
+            user = self.reach.user(held)
+            if user is not None and same_roots(user, held) and is_enabled(self.smmu):
                 held.dropped_by = event
                 self.held.keep_as_possible(held)
             else:

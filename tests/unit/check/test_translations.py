@@ -409,9 +409,34 @@ def test_table_that_moved_is_found_when_it_is_walked_again(bench: Bench) -> None
     link = bench.descriptor(level=2)
     copy = bench.driver.structures.allocate(PAGE)
     bench.memory.write(copy, bench.memory.read(bench.word(link) & OA, PAGE) or b"")
+    bench.store(copy + 8, 0)
     bench.store(link, copy | 3)
     assert bench.dma(OTHER_IOVA)
     assert "break-before-make" in bench.found()
+
+
+def test_table_may_be_exchanged_for_its_copy(bench: Bench) -> None:
+    bench.map_and_use()
+    link = bench.descriptor(level=2)
+    copy = bench.driver.structures.allocate(PAGE)
+    bench.memory.write(copy, bench.memory.read(bench.word(link) & OA, PAGE) or b"")
+    bench.store(link, copy | 3)
+    bench.tlbi(Leaf=0)
+    bench.sync()
+    assert bench.found() == {}
+
+
+def test_pages_may_move_while_translation_is_off(bench: Bench) -> None:
+    bench.map_and_use()
+    enables = bench.read("CR0")
+    bench.driver.registers.update("CR0", "CR0ACK", enables & ~1)
+    where = bench.descriptor()
+    bench.store(where, bench.word(where) & 0xFFF | OTHER_PA)
+    bench.tlbi(Opcode=Opcode.TLBI_NSNH_ALL, Address=0, Leaf=0, ASID=0)
+    bench.sync()
+    bench.driver.registers.update("CR0", "CR0ACK", enables)
+    assert bench.dma()
+    assert bench.found() == {}
 
 
 def test_page_that_moves_by_the_book_is_clean(bench: Bench) -> None:
