@@ -183,7 +183,9 @@ class Holdings:
         if (now ^ value) & _TABLE_BITS & ~_ADDRESS:
             return False
         size = 1 << held.granule_lg2
-        return self.peek.read(now & _ADDRESS & -size, size) == self.peek.read(held.page, size)
+        old, new = self.peek.read(held.page, size), self.peek.read(now & _ADDRESS & -size, size)
+        guest = held.tag[0] == "EL1_NESTED"  # whose pointers are intermediate addresses
+        return old == new and old is not None and not guest
 
     def mark(self, held: Held, found: Difference, event: Event) -> None:
         """Something turns out to be stale, or stale in another way."""
