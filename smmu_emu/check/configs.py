@@ -114,9 +114,10 @@ class Configs:
         e2h = bool(CR2(self.smmu.registers.values["CR2"]).E2H)
         stream = Stream(STE.from_bytes(ste.data), ids, self._scratch, e2h=e2h)
         cd = self.cds.get((stream_id, substream_id))
-        if not stream.has(Config.STAGE1) or cd is None or len(cd.data) != SIZE:
+        data = cd.data if cd is not None else self._first_cd(stream.ste)
+        if not stream.has(Config.STAGE1) or data is None or len(data) != SIZE:
             return make_context(stream, None, ids, self._scratch)
-        return make_context(stream, CD.from_bytes(cd.data), ids, self._scratch)
+        return make_context(stream, CD.from_bytes(data), ids, self._scratch)
 
     def intact(self, stream_id: int, substream_id: int | None) -> bool:
         """Whether memory still says of a stream what was fetched last."""
@@ -139,9 +140,27 @@ class Configs:
             return
         held = self.held[event.entry] = HeldConfig(event)
         if event.structure == "STE":
+            self._leave_contexts(event)
             self.stes[event.stream_id] = held
         else:
             self.cds[event.stream_id, event.substream_id] = held
+
+    def _leave_contexts(self, event: ConfigFetch) -> None:
+        """A stream has other Context descriptors than those that were fetched for it."""
+        old = self.stes.get(event.stream_id)
+        if old is None or old.data == event.data or len(event.data) != SIZE:
+            return
+        pointer = STE.mask("S1ContextPtr", "S1Fmt", "S1CDMax")
+        change = int.from_bytes(old.data, "little") ^ int.from_bytes(event.data, "little")
+        if change & pointer:
+            for key in [one for one in self.cds if one[0] == event.stream_id]:
+                del self.cds[key]
+
+    def _first_cd(self, ste: STE) -> bytes | None:
+        """The only CD of a stream, in memory; None where it takes a walk to find it."""
+        if ste.Config != Config.STAGE1 or ste.S1CDMax:
+            return None
+        return self.peek.read(ste.S1ContextPtr, SIZE)
 
     def passed(self, event: Event) -> None:
         """Something else happened: what was fetched by now was for no access that is to come."""

@@ -37,15 +37,18 @@ NEEDS_BREAK = frozenset({Difference.MOVED, Difference.RETYPED, Difference.RESIZE
 
 
 class Outcome(NamedTuple):
-    """What a walk gives for an address: ``page`` is where the address itself leads."""
+    """What a walk gives for an address: ``page`` is where the address itself leads; ``shared`` if
+    it is global, so that all ASIDs have it."""
 
     page: int = 0
     size_lg2: int = 0
     allowed: int = 0
     attributes: Attributes | None = None
     fault: WalkFaultKind | None = None
+    shared: bool = False
 
 
+_NG = 1 << 11
 _DATA = 0x0F
 """Bits of a permission byte for data accesses."""
 NOWHERE = Outcome(fault=WalkFaultKind.TRANSLATION)
@@ -73,7 +76,8 @@ def _stage1(stage1: Stage1, root: Root, address: int, fetch: Fetch) -> Outcome:
     leaf = updated(leaf, root, stage1.flags, 0, 1)
     page = leaf.page | address & (1 << leaf.size_lg2) - 1
     found = stage1.attributes[attributes.index(leaf.descriptor)]
-    return Outcome(page, leaf.size_lg2, leaf.allowed, found)
+    shared = not leaf.descriptor & _NG
+    return Outcome(page, leaf.size_lg2, leaf.allowed, found, shared=shared)
 
 
 def _stage2_leaf(stage2: Stage2, ipa: int, fetch: Fetch) -> Leaf | Outcome:
@@ -128,7 +132,7 @@ def difference(then: Outcome, now: Outcome) -> Difference | None:
         return Difference.UNMAPPED
     if now.page != then.page:
         return Difference.MOVED
-    if now.attributes != then.attributes:
+    if now.attributes != then.attributes or (now.shared and not then.shared):
         return Difference.RETYPED
     if now.size_lg2 != then.size_lg2:
         return Difference.RESIZED
