@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -74,7 +75,7 @@ def run_command(
         planned, before = len(wanted.numbers()), len(store.done())
         click.echo(f"{wanted.name}: {planned:,} runs of {wanted.total:,}, {before:,} done already")
         try:
-            with _bar(planned, before, progress) as tell:
+            with _bar(planned, before, progress) as tell, _broken_pipes_raised():
                 carry_out(wanted, store, make, count, tell)
         except KeyboardInterrupt:
             click.echo(
@@ -84,6 +85,16 @@ def run_command(
         _show(store)
         click.echo(f"results in {path}")
     return 0
+
+
+@contextmanager
+def _broken_pipes_raised() -> Iterator[None]:
+    """A pipe to a worker that died must not end us, as one to a reader of our output does."""
+    before = signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGPIPE, before)
 
 
 @contextmanager
