@@ -12,11 +12,10 @@ from collections.abc import Callable, Iterator
 
 from smmu_emu.check.configs import Configs
 from smmu_emu.check.findings import ERROR, Found, Kind, story_of
+from smmu_emu.check.rules.misplaced import Place, places
 from smmu_emu.inject.isolation import Breach
 from smmu_emu.memory import PAGE
 from smmu_emu.smmuv3.device import Smmuv3
-from smmu_emu.smmuv3.queue import Queue
-from smmu_emu.smmuv3.spec.registers import CR0
 from smmu_emu.trace.events import DmaData, Event, RegisterAccess
 
 KIND = Kind(
@@ -27,8 +26,9 @@ KIND = Kind(
     "look at the story of the address (smmu-emu history): a mapping too many, a stale translation, "
     "or a damaged structure",
 )
-_MOVES = frozenset({"CR0", "CMDQ_BASE", "EVENTQ_BASE", "PRIQ_BASE"})
-_QUEUES = (("CMDQ", "CMDQEN", 16), ("EVENTQ", "EVENTQEN", 32), ("PRIQ", "PRIQEN", 16))
+_MOVES = frozenset(
+    {"CR0", "CMDQ_BASE", "EVENTQ_BASE", "PRIQ_BASE", "STRTAB_BASE", "STRTAB_BASE_CFG"}
+)
 
 
 class IsolationBreaches:
@@ -42,6 +42,7 @@ class IsolationBreaches:
         self._report = report
         self._last: Event | None = None
         self._pages: set[int] | None = None
+        self._streams = range(0)
 
     def changed(self, event: Event) -> None:
         """Structures may lie elsewhere now."""
@@ -58,7 +59,10 @@ class IsolationBreaches:
         if self._pages is None:
             self._pages = self._find_pages()
         first, last = event.pa // PAGE, (event.pa + event.size - 1) // PAGE
-        if event.write and event.ok and not self._pages.isdisjoint(range(first, last + 1)):
+        if not event.write or not event.ok:
+            return
+        near = not self._pages.isdisjoint(range(first, last + 1))
+        if near or first in self._streams or last in self._streams:
             name = self._structure_at(event.pa, event.size)
             if name:
                 text = f"stream {event.stream_id:#x} wrote {event.size} bytes into {name}"
@@ -72,24 +76,22 @@ class IsolationBreaches:
         self._report(Found(KIND, self._smmu.name, text, story, breach.stream, breach.iova))
 
     def _find_pages(self) -> set[int]:
-        """Numbers of the pages in which any structure lies."""
+        """Numbers of the pages in which any structure lies. The stream table's are a range of their
+        own, since software may claim that it is as large as memory."""
         pages = {held.pa // PAGE for held in self._configs.held.values() if held.pa}
-        for _, base, size in self._queues():
-            pages.update(range(base // PAGE, (base + size - 1) // PAGE + 1))
+        self._streams = range(0)
+        for one in self._places():
+            numbers = range(one.base // PAGE, (one.base + one.size - 1) // PAGE + 1)
+            if one.name == "STRTAB_BASE":
+                self._streams = numbers
+            else:
+                pages.update(numbers)
         return pages
 
-    def _queues(self) -> Iterator[tuple[str, int, int]]:
-        """Name, address and size of every queue that is enabled."""
-        smmu = self._smmu
-        queues: tuple[Queue, ...] = (
-            smmu.commands.queue,
-            smmu.event_queue,
-            smmu.page_requests.queue,
-        )
-        enabled = smmu.registers.values["CR0"]
-        for (name, enable, entry), queue in zip(_QUEUES, queues, strict=True):
-            if enabled & CR0.mask(enable):
-                yield name, queue.address(0), entry << queue.size_lg2
+    def _places(self) -> Iterator[Place]:
+        """Where the queues and the stream table are that are enabled."""
+        enabled = self._smmu.registers.values["CR0"]
+        return (one for one in places(self._smmu) if enabled & one.enable)
 
     def _structure_at(self, pa: int, size: int) -> str:
         """The SMMU's structure that some of a range belongs to; empty if none does."""
@@ -99,7 +101,8 @@ class IsolationBreaches:
                 guest = context is not None and context.stage2 is not None
                 if held.structure == "STE" or not guest:
                     return str(held)
-        for name, base, length in self._queues():
-            if base < pa + size and pa < base + length:
-                return f"the queue at {name}_BASE"
+        for one in self._places():
+            if one.base < pa + size and pa < one.base + one.size:
+                kind = "stream table" if one.name == "STRTAB_BASE" else "queue"
+                return f"the {kind} at {one.name}"
         return ""

@@ -52,14 +52,25 @@ def test_unmap_of_a_followed_driver_is_due_when_it_returns() -> None:
     assert "software says that the addresses are not mapped" in finding.text
 
 
-@pytest.mark.parametrize("name", ["queue", "ste"])
-def test_device_that_writes_the_smmus_own_memory_is_found(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("queue", "the queue at CMDQ_BASE"),
+        ("ste", "the STE of stream 0x8"),
+        ("streams", "the stream table at STRTAB_BASE"),
+    ],
+)
+def test_device_that_writes_the_smmus_own_memory_is_found(name: str, says: str) -> None:
     bench = Bench()
     bench.map_and_use()
-    target = bench.smmu.commands.queue.address(0) if name == "queue" else bench.ste_at
+    targets = {
+        "queue": bench.smmu.commands.queue.address(0),
+        "ste": bench.ste_at,
+        "streams": bench.ste_at + PAGE,
+    }
+    target = targets[name]
     bench.domain.map(FAR_IOVA, target & -PAGE, PAGE)
     assert bench.dma(FAR_IOVA + target % PAGE + 8)
-    says = "the queue at CMDQ_BASE" if name == "queue" else "the STE of stream 0x8"
     assert says in bench.found()["isolation-breach"].text
 
 
