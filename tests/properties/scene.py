@@ -210,8 +210,8 @@ class Scene(Streams):
             self.refused += 1
             return
         self.landed += 1
-        sid, address, write, privileged, instruction, _ = transaction
-        access = Access(write, privileged, instruction)
+        sid, address, write, _, _, _ = transaction
+        access = Access(write, False, False)  # without a PASID it is unprivileged data (13.7)
         assert self.reader.allows_translated(sid, address, access, result.pa), (
             f"{transaction} passes to {result.pa:#x}"
         )
