@@ -195,7 +195,10 @@ class Translations:
         """An invalidation of a whole space ends what nothing leads to any more."""
         for held in (*self.held.pointers.values(), *self.held.others.values()):
             reached = held.alive and held.stale is None and not why_not(event, held)
-            if reached and not (is_enabled(self.smmu) and self.reach.user(held)):
+            if not reached:
+                continue
+            user = self.reach.user(held)
+            if user is None or not is_enabled(self.smmu) or not same_roots(user, held):
                 self.held.forget(held)
 
     def _drop(self, held: Held, event: Invalidation) -> None:

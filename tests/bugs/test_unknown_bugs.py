@@ -722,6 +722,19 @@ def asid_is_renamed_and_the_old_invalidated(scene: Scene) -> None:
 
 
 @correct
+def space_is_quietened_by_epd_and_its_tables_are_freed(scene: Scene) -> None:
+    domain = scene.used()
+    tables = [scene.word(scene.at(domain, level=level)) & ADDRESS for level in range(3)]
+    scene.cd(domain, domain.cd.replace(EPD0=1))
+    scene.tlbi(Opcode.TLBI_NH_ASID, ASID=1)
+    scene.sync()
+    for table in tables:
+        assert scene.memory.write(table, b"\xa4" * PAGE)
+    scene.sync()
+    assert not scene.dma()
+
+
+@correct
 def access_flag_is_cleared_untold(scene: Scene) -> None:
     domain = scene.attached(dirty=True)
     domain.map(IOVA, BUFFER, PAGE)
