@@ -131,12 +131,23 @@ def _kept(results: Path) -> int:
         return 0
 
 
+def _hear_interrupts() -> None:
+    """What a shell runs in the background does not, and passes on."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_interrupted_campaign_goes_on_where_it_was(campaign: Campaign, tmp_path: Path) -> None:
     results = tmp_path / "r.sqlite"
     campaign = replace(campaign, sample=LONGER)
     path = file_of(tmp_path, campaign)
     words = command(path, "--results", results, "--workers", 1)
-    first = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    first = subprocess.Popen(
+        words,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        preexec_fn=_hear_interrupts,
+    )
     for _ in range(600):
         time.sleep(0.05)
         if _kept(results):
