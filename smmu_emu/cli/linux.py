@@ -15,21 +15,20 @@ from smmu_emu.cli.check_options import (
     NO_CHECK,
     CheckOptions,
     check_options,
-    checked,
     take_check_options,
 )
-from smmu_emu.cli.inject_options import inject_options, injected
+from smmu_emu.cli.inject_options import inject_options
 from smmu_emu.cli.parameters import FILE, NUMBER
 from smmu_emu.cli.policy_options import policy_option, policy_parts
-from smmu_emu.cli.provenance_options import provenance_options, scouted, who_wrote
-from smmu_emu.cli.save_options import save_options, saved
+from smmu_emu.cli.provenance_options import provenance_options, scouted
+from smmu_emu.cli.save_options import save_options
 from smmu_emu.cli.trace_options import (
     NO_TRACE,
     TraceOptions,
     take_trace_options,
     trace_options,
-    traced,
 )
+from smmu_emu.cli.watching import watched
 
 if TYPE_CHECKING:
     from smmu_emu.cli.run import ReportPart
@@ -176,13 +175,17 @@ def boot(
             machine, provenance, partial(scout_script, machine, commands, prompt, max_instructions)
         )
         recorder = Recorder(machine)
-        with (
-            saved(machine, save_path),
-            traced(machine, trace, kernel) as tracer,
-            who_wrote(machine, where, recorder, tracer),
-            injected(machine, plans, kernel, tracer) as injection,
-            checked(machine, check, kernel, tracer) as findings,
-        ):
+        with watched(
+            machine,
+            recorder,
+            kernel,
+            trace=trace,
+            check=check,
+            where=where,
+            plans=plans,
+            plans_for=kernel,
+            save_path=save_path,
+        ) as watch:
             door = None if gdb is None else Door(gdb, gdb_wait)
             if commands:
                 script = Script(machine, commands, prompt)
@@ -191,10 +194,9 @@ def boot(
                 result = run_typed(machine, Keyboard(machine), max_instructions, door)
         summary = recorder.summary(result, kernel)
         domains = DomainReport(machine, recorder.contexts.latest, summary.commands)
-    parts: dict[str, ReportPart] = {"domains": domains, **policy_parts(machine)}
-    parts |= {**injection.parts, **findings.parts}
+    parts: dict[str, ReportPart] = {"domains": domains, **policy_parts(machine), **watch.parts}
     tell(machine, summary, json_path, report=report, parts=parts)
-    return findings.status(injection.status(result.status))
+    return watch.status(result.status)
 
 
 def _open(disks: tuple[tuple[Path, str, str], ...]) -> list[Disk]:

@@ -13,20 +13,19 @@ from smmu_emu.cli.check_options import (
     NO_CHECK,
     CheckOptions,
     check_options,
-    checked,
     take_check_options,
 )
-from smmu_emu.cli.inject_options import inject_options, injected
+from smmu_emu.cli.inject_options import inject_options
 from smmu_emu.cli.parameters import FILE, NUMBER
-from smmu_emu.cli.provenance_options import provenance_options, scouted, who_wrote
-from smmu_emu.cli.save_options import save_options, saved
+from smmu_emu.cli.provenance_options import provenance_options, scouted
+from smmu_emu.cli.save_options import save_options
 from smmu_emu.cli.trace_options import (
     NO_TRACE,
     TraceOptions,
     take_trace_options,
     trace_options,
-    traced,
 )
+from smmu_emu.cli.watching import watched
 
 if TYPE_CHECKING:
     from smmu_emu.machine import Machine, RunResult
@@ -99,17 +98,21 @@ def resume(
 
         where = scouted(machine, provenance, scouting)
         recorder = Recorder(machine)
-        with (
-            saved(machine, save_path),
-            traced(machine, trace, image) as tracer,
-            checked(machine, check, image, tracer) as findings,
-            who_wrote(machine, where, recorder, findings.tracer or tracer),
-            injected(machine, plans, image or snapshot, findings.tracer or tracer) as injection,
-        ):
+        with watched(
+            machine,
+            recorder,
+            image,
+            trace=trace,
+            check=check,
+            where=where,
+            plans=plans,
+            plans_for=image or snapshot,
+            save_path=save_path,
+        ) as watch:
             result = _run(machine, commands, prompt, max_instructions)
         summary = recorder.summary(result, image)
-    tell(machine, summary, json_path, report=report, parts={**injection.parts, **findings.parts})
-    return findings.status(injection.status(result.status))
+    tell(machine, summary, json_path, report=report, parts=watch.parts)
+    return watch.status(result.status)
 
 
 def _run(

@@ -22,11 +22,10 @@ from smmu_emu.cli.check_options import (
     NO_CHECK,
     CheckOptions,
     check_options,
-    checked,
     take_check_options,
 )
 from smmu_emu.cli.core_options import core_options
-from smmu_emu.cli.inject_options import inject_options, injected
+from smmu_emu.cli.inject_options import inject_options
 from smmu_emu.cli.parameters import FILE, FILE_AT, NUMBER
 from smmu_emu.cli.policy_options import (
     check_policy_options,
@@ -34,15 +33,15 @@ from smmu_emu.cli.policy_options import (
     policy_parts,
     sweep_image,
 )
-from smmu_emu.cli.provenance_options import provenance_options, scouted, who_wrote
-from smmu_emu.cli.save_options import save_options, saved
+from smmu_emu.cli.provenance_options import provenance_options, scouted
+from smmu_emu.cli.save_options import save_options
 from smmu_emu.cli.trace_options import (
     NO_TRACE,
     TraceOptions,
     take_trace_options,
     trace_options,
-    traced,
 )
+from smmu_emu.cli.watching import watched
 
 if TYPE_CHECKING:
     from smmu_emu.cli.terminal import Keyboard
@@ -198,13 +197,17 @@ def run_image(
             claim(json_path, image)
         where = scouted(machine, provenance, lambda: machine.run(max_instructions))
         recorder = Recorder(machine)
-        with (
-            saved(machine, save_path),
-            traced(machine, trace, image) as tracer,
-            checked(machine, check, image, tracer) as findings,
-            who_wrote(machine, where, recorder, findings.tracer or tracer),
-            injected(machine, plans, image, findings.tracer or tracer) as injection,
-        ):
+        with watched(
+            machine,
+            recorder,
+            image,
+            trace=trace,
+            check=check,
+            where=where,
+            plans=plans,
+            plans_for=image,
+            save_path=save_path,
+        ) as watch:
             if gdb is not None:
                 result = run_debugged(machine, max_instructions, gdb, wait=gdb_wait)
             elif bios is not None:
@@ -213,10 +216,9 @@ def run_image(
                 with stopped_by_ctrl_c(machine.core):
                     result = run_machine(machine, max_instructions)
         summary = recorder.summary(result, image)
-    parts: dict[str, ReportPart] = {**policy_parts(machine), **injection.parts}
-    parts |= findings.parts
+    parts: dict[str, ReportPart] = {**policy_parts(machine), **watch.parts}
     tell(machine, summary, json_path, report=report, parts=parts)
-    return findings.status(injection.status(result.status))
+    return watch.status(result.status)
 
 
 class ReportPart(Protocol):
