@@ -8,10 +8,15 @@ priorities also bytes, routes also 64 bits. Left out: message-based SPIs, extend
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
-
 from smmu_emu.bits import Bits, Word
+from smmu_emu.devices.gicv3_frame import (
+    COMMON,
+    PRODUCT,
+    Range,
+    RegisterFrame,
+    by_word,
+    identification,
+)
 from smmu_emu.devices.gicv3_interrupts import FIRST_SPI, INTERRUPTS, SETS, SHARED, Interrupts
 from smmu_emu.devices.reporter import Report, ignore
 
@@ -39,26 +44,6 @@ class GICD_TYPER(Word, bits=32):  # noqa: N801 - the architecture's name
     No1N = Bits(25)
 
 
-class Range(NamedTuple):
-    """Registers of one kind, from offset ``first`` to before ``end``."""
-
-    name: str
-    first: int
-    end: int
-
-
-COMMON = (
-    Range("IGROUPR", 0x080, 0x100),
-    Range("ISENABLER", 0x100, 0x180),
-    Range("ICENABLER", 0x180, 0x200),
-    Range("ISPENDR", 0x200, 0x280),
-    Range("ICPENDR", 0x280, 0x300),
-    Range("ISACTIVER", 0x300, 0x380),
-    Range("ICACTIVER", 0x380, 0x400),
-    Range("IPRIORITYR", 0x400, 0x800),
-    Range("ICFGR", 0xC00, 0xD00),
-)
-"""What a redistributor has at the same places, for its own interrupts."""
 RANGES = (
     Range("CTLR", 0x0000, 0x0004),
     Range("TYPER", 0x0004, 0x0008),
@@ -77,36 +62,22 @@ RANGES = (
 )
 """Those that are neither `COMMON` nor handled below read as zero and ignore writes."""
 
-_PRODUCT = 0x43B
 _AFFINITY = 0xFF_00FF_FFFF
 _CONSTANT_BITS = GICD_CTLR.mask("ARE", "DS")
 _WRITABLE = GICD_CTLR.mask("EnableGrp0", "EnableGrp1")
 
 
-def by_word(ranges: tuple[Range, ...]) -> dict[int, Range]:
-    """Ranges by the offset of each of their words."""
-    return {word: each for each in ranges for word in range(each.first, each.end, 4)}
-
-
-def identification(part: int) -> int:
-    """The words from 0xFFD0 on, a byte each in 32 bits: a GICv3 of Arm's, as QEMU shows it."""
-    text = bytes.fromhex("44000000") + bytes([part]) + bytes.fromhex("b43b000df005b1")
-    return sum(byte << 32 * n for n, byte in enumerate(text))
-
-
-_RANGE_OF_WORD = by_word(RANGES)
 _IDENTIFICATION = identification(0x92)
 
 
-class Distributor:
-    """The registers. ``changed`` is called after each change that may matter to the core."""
+class Distributor(RegisterFrame):
+    """The registers; ``groups`` are those that are enabled, a bit each."""
+
+    ranges = by_word(RANGES)
 
     def __init__(self, interrupts: Interrupts, report: Report = ignore) -> None:
-        self.interrupts = interrupts
-        self.report = report
-        self.changed: Callable[[], None] = lambda: None
+        super().__init__(interrupts, report)
         self.groups = 0
-        """Which groups are enabled, a bit each."""
         self._routes = [0] * INTERRUPTS
 
     def reset(self) -> None:
@@ -114,22 +85,9 @@ class Distributor:
         self.groups = 0
         self._routes = [0] * INTERRUPTS
 
-    def read(self, offset: int, size: int) -> int:
-        """A read by software."""
-        place = _place(offset, size)
-        if place is None:
-            self.report(offset, f"read of {size} bytes")
-            return 0
-        return self._read(place.name, offset - place.first, size) & (1 << 8 * size) - 1
-
-    def write(self, offset: int, size: int, value: int) -> None:
-        """A write by software."""
-        place = _place(offset, size)
-        if place is None:
-            self.report(offset, f"write of {size} bytes")
-            return
-        self._write(place.name, offset - place.first, size, value)
-        self.changed()
+    def sizes_of(self, name: str) -> tuple[int, ...]:
+        """Bytes that an access to registers of one kind may have."""
+        return {"IPRIORITYR": (1, 4), "IROUTER": (4, 8)}.get(name, (4,))
 
     def _read(self, name: str, at: int, size: int) -> int:
         if name in SETS:
@@ -142,7 +100,7 @@ class Distributor:
             return self._routes[FIRST_SPI + at // 8] >> 8 * (at & 4)
         if name == "PIDR":
             return _IDENTIFICATION >> 8 * at
-        return {"CTLR": self.groups | _CONSTANT_BITS, "TYPER": TYPER, "IIDR": _PRODUCT}.get(name, 0)
+        return {"CTLR": self.groups | _CONSTANT_BITS, "TYPER": TYPER, "IIDR": PRODUCT}.get(name, 0)
 
     def _write(self, name: str, at: int, size: int, value: int) -> None:
         if name in SETS:
@@ -167,12 +125,3 @@ class Distributor:
 TYPER = GICD_TYPER.make(
     ITLinesNumber=INTERRUPTS // 32 - 1, LPIS=1, IDbits=LPI_BITS - 1, A3V=1, No1N=1
 ).value
-
-
-def _place(offset: int, size: int) -> Range | None:
-    """Whose registers an access goes to; None if nobody's, or if it has a size that they lack."""
-    place = _RANGE_OF_WORD.get(offset & ~3)
-    if place is None or offset & size - 1:
-        return None
-    sizes = {"IPRIORITYR": (1, 4), "IROUTER": (4, 8)}.get(place.name, (4,))
-    return place if size in sizes else None

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from smmu_emu.bits import Address, Bits, Word
-from smmu_emu.devices.gicv3_distributor import identification
+from smmu_emu.devices.gicv3_frame import identification
 from smmu_emu.devices.gicv3_its_commands import (
     COLLECTION_BITS,
     DEVICE_BITS,

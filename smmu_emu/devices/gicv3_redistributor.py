@@ -8,10 +8,15 @@ ITS (DirectLPI), virtual LPIs, power management beyond GICR_WAKER.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from smmu_emu.bits import Bits, Word
-from smmu_emu.devices.gicv3_distributor import COMMON, Range, by_word, identification
+from smmu_emu.devices.gicv3_frame import (
+    COMMON,
+    PRODUCT,
+    Range,
+    RegisterFrame,
+    by_word,
+    identification,
+)
 from smmu_emu.devices.gicv3_interrupts import PRIVATE, SETS, Interrupts
 from smmu_emu.devices.gicv3_lpi import Lpis
 from smmu_emu.devices.reporter import Report, ignore
@@ -60,20 +65,18 @@ RANGES = (
     Range("IGRPMODR", FRAME + 0xD00, FRAME + 0xD04),
     Range("NSACR", FRAME + 0xE00, FRAME + 0xE04),
 )
-_RANGE_OF_WORD = by_word(RANGES)
 _IDENTIFICATION = identification(0x93)
-_PRODUCT = 0x43B
 _OWN = (*SETS, "IPRIORITYR", "ICFGR")
 
 
-class Redistributor:
-    """The registers. ``changed`` is called after each change that may matter to the core."""
+class Redistributor(RegisterFrame):
+    """The registers; ``asleep`` is what GICR_WAKER says."""
+
+    ranges = by_word(RANGES)
 
     def __init__(self, interrupts: Interrupts, lpis: Lpis, report: Report = ignore) -> None:
-        self.interrupts = interrupts
+        super().__init__(interrupts, report)
         self.lpis = lpis
-        self.report = report
-        self.changed: Callable[[], None] = lambda: None
         self.asleep = True
 
     def reset(self) -> None:
@@ -81,22 +84,9 @@ class Redistributor:
         self.lpis.reset()
         self.asleep = True
 
-    def read(self, offset: int, size: int) -> int:
-        """A read by software."""
-        place = _place(offset, size)
-        if place is None:
-            self.report(offset, f"read of {size} bytes")
-            return 0
-        return self._read(place.name, offset - place.first, size) & (1 << 8 * size) - 1
-
-    def write(self, offset: int, size: int, value: int) -> None:
-        """A write by software."""
-        place = _place(offset, size)
-        if place is None:
-            self.report(offset, f"write of {size} bytes")
-            return
-        self._write(place.name, offset - place.first, size, value)
-        self.changed()
+    def sizes_of(self, name: str) -> tuple[int, ...]:
+        """Bytes that an access to registers of one kind may have."""
+        return (1, 4) if name == "IPRIORITYR" else (4, 8) if name in _WIDE else (4,)
 
     def _read(self, name: str, at: int, size: int) -> int:
         if name in _OWN:
@@ -125,7 +115,7 @@ class Redistributor:
             case "PIDR":
                 return _IDENTIFICATION
             case "IIDR":
-                return _PRODUCT
+                return PRODUCT
         return 0
 
     def _write(self, name: str, at: int, size: int, value: int) -> None:
@@ -156,12 +146,3 @@ def _room(name: str) -> int:
 def _merge(old: int, at: int, size: int, value: int) -> int:
     window = (1 << 8 * size) - 1 << 8 * at
     return old & ~window | value << 8 * at & window
-
-
-def _place(offset: int, size: int) -> Range | None:
-    """Whose registers an access goes to; None if nobody's, or if it has a size that they lack."""
-    place = _RANGE_OF_WORD.get(offset & ~3)
-    if place is None or offset & size - 1:
-        return None
-    sizes = (1, 4) if place.name == "IPRIORITYR" else (4, 8) if place.name in _WIDE else (4,)
-    return place if size in sizes else None
